@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config'
+import { SkippedReporter } from './test/support/skipped-reporter.ts'
+import projects from './vitest.workspace.ts'
+
+/** `TEST_REPORT=file.json` writes the results there as well. */
+const reportFile = process.env.TEST_REPORT
+
+export default defineConfig({
+  test: {
+    projects,
+    reporters: [
+      'default',
+      new SkippedReporter(),
+      ...(reportFile ? [['json', { outputFile: reportFile }] as ['json', { outputFile: string }]] : []),
+    ],
+  },
+})

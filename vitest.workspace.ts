@@ -1,0 +1,24 @@
+import { fileURLToPath } from 'node:url'
+import type { TestProjectInlineConfiguration } from 'vitest/config'
+
+/** Every test project: one for each package, and `repo` for what concerns the repository as a whole. */
+export default [
+  project('core', './packages/core'),
+  project('sqlite', './packages/sqlite'),
+  project('testing', './packages/testing'),
+  project('repo', '.', ['test/**/*.test.ts', 'examples/**/*.test.ts', 'docs/**/*.test.ts']),
+]
+
+function project(name: string, root: string, include = ['{src,test}/**/*.test.ts']): TestProjectInlineConfiguration {
+  return {
+    test: {
+      name,
+      root: fileURLToPath(new URL(root, import.meta.url)),
+      include,
+      // Child processes run the sources: what Node made of them once need not be made again for each.
+      env: { NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/compiled', import.meta.url)) },
+      testTimeout: 60_000,
+      hookTimeout: 60_000,
+    },
+  }
+}
