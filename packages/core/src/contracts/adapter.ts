@@ -1,0 +1,172 @@
+import type { spawn } from 'node:child_process'
+import type { Readable } from 'node:stream'
+import type {
+  BackupKind,
+  CodecUse,
+  Finding,
+  JsonValue,
+  Manifest,
+  PositionRange,
+  SourceFacts,
+  StreamFacts,
+} from './backup.ts'
+
+/** How the plan wants members compressed. */
+export interface Compression {
+  readonly algorithm: 'zstd' | 'gzip' | 'none'
+  /** zstd 1 to 19, gzip 1 to 9; 0 for `none`. */
+  readonly level: number
+}
+
+/** How far a piece of work has come. */
+export interface Progress {
+  readonly bytes: number
+  /** Absent when it is not known. */
+  readonly totalBytes?: number
+}
+
+/** Clocks, ids and processes: everything from outside that an adapter or a verb uses. */
+export interface Runtime {
+  readonly now: () => Date
+  /** A random id of `length` characters from `a-z` and `0-9`. */
+  readonly randomId: (length: number) => string
+  readonly spawn: typeof spawn
+  /** Folder below which temporary files may be made. */
+  readonly temporaryDirectory: string
+}
+
+/** What core hands to every call of an adapter. */
+export interface AdapterContext extends Runtime {
+  readonly signal: AbortSignal
+  readonly onProgress: (progress: Progress) => void
+  /** Something worth telling that does not fail the work. */
+  readonly onWarning: (message: string) => void
+}
+
+/** What core asks of {@link BackupAdapter.backup}. Core decides which backup, the adapter how. */
+export interface BackupRequest {
+  readonly kind: BackupKind
+  readonly id: string
+  readonly startedAt: Date
+  /** Begin of every member's name, for example `taskmanagement_backup_20261122_020000`. */
+  readonly fileStem: string
+  readonly compression: Compression
+  /** Manifests of the chain's full and of the backup that this one continues; absent for a full. */
+  readonly base?: { readonly full: Manifest; readonly previous: Manifest }
+}
+
+/**
+ * One named stream of bytes of a backup.
+ *
+ * The end of `body` is withheld until the source said that it succeeded; otherwise `body` is destroyed with an error.
+ */
+export interface Member {
+  /** File name of the plain content: letters, digits, `.`, `_` and `-`. */
+  readonly name: string
+  readonly body: Readable
+  /** Set when `body` is compressed already; core then skips that stage. */
+  readonly encoded?: {
+    readonly codecs: readonly CodecUse[]
+    /** Length and hash of the plain content; called after `body` has ended. */
+    readonly plain: () => StreamFacts
+  }
+}
+
+/** What is known when the last member has ended. */
+export interface BackupFacts {
+  /** The moment whose state the backup holds. */
+  readonly consistentAt: Date
+  readonly position: PositionRange
+  readonly source: SourceFacts
+  readonly method: string
+  readonly notes: readonly string[]
+}
+
+/** A backup whose members can be read: fetched, decrypted, decompressed and checked on the way. */
+export interface OpenBackup {
+  readonly manifest: Manifest
+  /** Name of the destination that it is read from. */
+  readonly destination: string
+  /** Plain content of a member. The stream fails with `MEMBER_DAMAGED` before its end when anything differs. */
+  open(memberName: string): Promise<Readable>
+}
+
+/** Where a restore goes. */
+export type RestoreTarget =
+  /** Over the live database that the adapter was made for. */
+  | { readonly kind: 'live' }
+  /** To a place of its own, in the adapter's own terms (a file, a database name). */
+  | { readonly kind: 'place'; readonly to: JsonValue; readonly overwrite: boolean }
+  /** Somewhere temporary, for a check; never promoted. */
+  | { readonly kind: 'scratch' }
+
+/** What core asks of {@link BackupAdapter.restore}: the backups in the order of their use, and where they go. */
+export interface RestoreRequest {
+  readonly backups: readonly OpenBackup[]
+  readonly target: RestoreTarget
+  /** The moment to recover to; the end of the last backup without it. */
+  readonly at?: Date
+  /** Replace a database although others have it open. */
+  readonly evenIfInUse: boolean
+}
+
+/** What brings back the database that a restore replaced. Plain data: it can be stored and used by a later process. */
+export interface UndoRecord {
+  readonly engine: string
+  /** What was replaced, in the adapter's own terms. */
+  readonly target: string
+  /** Where what was there before is kept; absent when there was nothing. */
+  readonly kept?: string
+  /** ISO 8601, UTC. */
+  readonly promotedAt: string
+}
+
+/** Checks of the app on a restored database, run after the engine's own; what it returns is engine-specific. */
+export type RestoreCheck = (restored: { readonly location: string }) => Promise<readonly Finding[]>
+
+/** A restored database beside the live one. `restoreBackup`, `verifyBackup` at level `restored` and drills stand on it. */
+export interface StagedRestore {
+  /** Where the staged database is, in the adapter's own terms. */
+  readonly location: string
+  /** The engine's own check. */
+  check(ctx: AdapterContext): Promise<readonly Finding[]>
+  /** Makes it the live database, at one stroke; what was live is kept. */
+  promote(ctx: AdapterContext): Promise<UndoRecord>
+  /** Leaves nothing behind. Always called when it is not promoted; harmless after `promote`. */
+  discard(): Promise<void>
+}
+
+/** A member to look at without a server. */
+export interface MemberToInspect {
+  readonly name: string
+  /** Plain content; must be read to its end or destroyed. */
+  readonly body: Readable
+  readonly plainBytes: number
+}
+
+/** Knows one database engine. See `docs/writing-an-adapter.md`. */
+export interface BackupAdapter {
+  /** `sqlite`, `postgres`, `mssql`, or a third party's. */
+  readonly engine: string
+  readonly kinds: readonly BackupKind[]
+  /** True when a log backup can be restored up to any moment inside it. */
+  readonly pointInTime: boolean
+  /** Name, version and size of the source; also answers "can I connect, and may I?" */
+  describe(ctx: AdapterContext): Promise<SourceFacts>
+  /**
+   * Yields the members one after another; the next is asked for when the one before has been stored. Returns the facts.
+   *
+   * @throws `BASE_UNUSABLE` before the first member when a differential or log backup cannot continue its base.
+   */
+  backup(request: BackupRequest, ctx: AdapterContext): AsyncGenerator<Member, BackupFacts, void>
+  /** Builds the restored database beside the target, never over it. Refuses a bad target before it touches anything. */
+  restore(request: RestoreRequest, ctx: AdapterContext): Promise<StagedRestore>
+  /** Brings back what a promote replaced; returns the record that undoes the undoing. */
+  undo(record: UndoRecord, ctx: AdapterContext): Promise<UndoRecord>
+  /** Checks the format of one member as far as that is possible without a server. */
+  inspect(member: MemberToInspect, ctx: AdapterContext): Promise<readonly Finding[]>
+  /** Negative when `a` is before `b` in the engine's history, 0 when they are the same, positive when it is after. */
+  comparePositions(a: string, b: string): number
+  /** Removes what killed restores of this adapter left beside the live database. Returns what it removed. */
+  removeLeftovers(ctx: AdapterContext): Promise<readonly string[]>
+}

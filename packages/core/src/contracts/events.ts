@@ -1,0 +1,48 @@
+import type { BackupKind, VerificationLevel } from './backup.ts'
+
+/** The verb that an event belongs to. */
+export type Verb = 'createBackup' | 'verifyBackup' | 'restoreBackup' | 'undoRestore' | 'pruneBackups'
+
+interface EventBase {
+  readonly plan: string
+  readonly verb: Verb
+  readonly at: Date
+}
+
+/** Everything that a verb tells while it works. `type` tells them apart. */
+export type BackupEvent =
+  | (EventBase & {
+      readonly type: 'started'
+      /** Absent when it is not known yet, or when the verb is about no single backup. */
+      readonly backupId?: string
+      readonly kind?: BackupKind
+      readonly level?: VerificationLevel
+    })
+  | (EventBase & {
+      readonly type: 'progress'
+      /** What is being done, for example `reading`, `restoring`, `checking`. */
+      readonly phase: string
+      readonly bytes: number
+      /** Absent when it is not known. */
+      readonly totalBytes?: number
+      /** Average since the phase began. */
+      readonly bytesPerSecond: number
+    })
+  | (EventBase & { readonly type: 'warning'; readonly message: string; readonly code?: string })
+  | (EventBase & {
+      readonly type: 'completed'
+      readonly durationMs: number
+      readonly backupId?: string
+      readonly kind?: BackupKind
+      readonly plainBytes?: number
+      readonly storedBytes?: number
+    })
+  | (EventBase & {
+      readonly type: 'failed'
+      readonly durationMs: number
+      readonly code: string
+      readonly message: string
+    })
+
+/** Tells somebody. A notifier that fails does not fail the verb: it becomes a `warning` event. */
+export type Notifier = (event: BackupEvent) => Promise<void>

@@ -1,0 +1,229 @@
+import { buffer } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Runtime } from './contracts/adapter.ts'
+import type { ObjectInfo, Storage } from './contracts/storage.ts'
+import { BackupError, throwIfAborted, toBackupError } from './errors.ts'
+import { lockKey, lockPrefix, meaningOf } from './layout.ts'
+import { livenessOf, ownIdentity, type ProcessIdentity } from './process-identity.ts'
+
+// Every holder puts an object of its own with a name that is never used again, then lists: whoever sees another
+// holder steps back. So a take-over deletes exactly the dead holder's object and can never hit a live one's, and no
+// storage needs compare-and-swap.
+
+/** `read` goes with everything but `exclusive`; `write` only with `read`; `exclusive` with nothing. */
+export type LockMode = 'read' | 'write' | 'exclusive'
+
+/** How a lock keeps time. Milliseconds. */
+export interface LockTiming {
+  /** A holder that cannot be asked counts as dead after its lock has stood still for this long. */
+  readonly staleAfterMs: number
+  readonly beatMs: number
+  readonly pollMs: number
+}
+
+const TIMING: LockTiming = { staleAfterMs: 30_000, beatMs: 5_000, pollMs: 200 }
+const RELEASE_ATTEMPTS = 4
+
+interface LockContent {
+  readonly mode: LockMode
+  readonly verb: string
+  readonly holder: ProcessIdentity
+  readonly acquiredAt: string
+  /** Grows while the holder lives. */
+  readonly beat: number
+  /** When it beat last, on the holder's own clock that never goes back; means nothing to other processes. */
+  readonly beatenAtMs: number
+}
+
+export interface Lock {
+  /** Aborted with `LOCK_LOST` when the lock could not be kept. */
+  readonly signal: AbortSignal
+  /** Asks the storage whether the lock is still ours. @throws `LOCK_LOST` */
+  assertHeld(): Promise<void>
+  release(): Promise<void>
+}
+
+export interface LockRequest {
+  readonly mode: LockMode
+  readonly verb: string
+  /** How long to wait for a live holder. A dead one's lock is taken over however short this is. */
+  readonly waitMs: number
+  readonly signal: AbortSignal
+}
+
+/**
+ * Takes the plan's lock in one storage.
+ *
+ * @throws `PLAN_LOCKED` with the holder in its message, `ABORTED`, and whatever the storage throws
+ */
+export async function acquireLock(
+  storage: Storage,
+  plan: string,
+  request: LockRequest,
+  runtime: Runtime,
+  timing: LockTiming = TIMING,
+): Promise<Lock> {
+  const { mode, verb, waitMs, signal } = request
+  const content: LockContent = {
+    mode,
+    verb,
+    holder: await ownIdentity(),
+    acquiredAt: runtime.now().toISOString(),
+    beat: 0,
+    beatenAtMs: uptimeMs(),
+  }
+  const giveUpAt = performance.now() + waitMs
+  const watched = new Map<string, Sighting>()
+  for (;;) {
+    throwIfAborted(signal)
+    const key = lockKey(plan, runtime.randomId(16))
+    let other: LockContent | undefined
+    try {
+      await putLock(storage, key, content)
+      other = await findConflict(storage, plan, key, content, watched, timing)
+    } catch (error) {
+      // A put that failed may have stored it all the same.
+      await storage.delete(key).catch(() => {})
+      throw error
+    }
+    if (!other) return hold(storage, key, content, timing)
+    await storage.delete(key)
+    const undecided = [...watched.values()].some((sighting) => !sighting.moved)
+    if (performance.now() > giveUpAt && !undecided) {
+      const { pid, host } = other.holder
+      const message = `Plan "${plan}" is locked by ${other.verb} of process ${pid} on ${host} since ${other.acquiredAt}.`
+      throw new BackupError('PLAN_LOCKED', message, { retryable: true })
+    }
+    await sleep(timing.pollMs * (0.5 + Math.random()), undefined, { signal }).catch(() => throwIfAborted(signal))
+  }
+}
+
+/** What we saw of a lock whose holder cannot be asked: it is dead when nothing moves for long enough, by our own clock. */
+interface Sighting {
+  readonly state: string
+  readonly sinceMs: number
+  readonly moved: boolean
+}
+
+async function findConflict(
+  storage: Storage,
+  plan: string,
+  ownKey: string,
+  own: LockContent,
+  watched: Map<string, Sighting>,
+  timing: LockTiming,
+): Promise<LockContent | undefined> {
+  const seen = new Set<string>()
+  let conflict: LockContent | undefined
+  for await (const object of storage.list(lockPrefix(plan))) {
+    if (object.key === ownKey || meaningOf(plan, object.key).is !== 'lock') continue
+    const content = await readLock(storage, object)
+    if (!content || !conflicts(own.mode, content.mode)) continue
+    const liveness = await livenessOf(content.holder)
+    const abandoned =
+      liveness === 'alive'
+        ? isOverdue(own, content, timing)
+        : liveness === 'dead' || stoodStill(watched, object.key, content, timing)
+    if (abandoned) {
+      await storage.delete(object.key)
+      continue
+    }
+    seen.add(object.key)
+    conflict ??= content
+  }
+  for (const key of watched.keys()) if (!seen.has(key)) watched.delete(key)
+  return conflict
+}
+
+/** A lock of this very process that could not be released: nobody beats for it any more. */
+function isOverdue(own: LockContent, { holder, beatenAtMs }: LockContent, timing: LockTiming): boolean {
+  const sameProcess = JSON.stringify(own.holder) === JSON.stringify(holder)
+  return sameProcess && uptimeMs() - beatenAtMs > timing.staleAfterMs
+}
+
+function stoodStill(watched: Map<string, Sighting>, key: string, content: LockContent, timing: LockTiming): boolean {
+  const state = JSON.stringify(content)
+  const before = watched.get(key)
+  if (before?.state === state) return performance.now() - before.sinceMs > timing.staleAfterMs
+  watched.set(key, { state, sinceMs: performance.now(), moved: before !== undefined })
+  return false
+}
+
+const conflicts = (a: LockMode, b: LockMode): boolean =>
+  a === 'exclusive' || b === 'exclusive' || (a === 'write' && b === 'write')
+
+async function putLock(storage: Storage, key: string, content: LockContent): Promise<void> {
+  await storage.put(key, Buffer.from(`${JSON.stringify(content, null, 2)}\n`))
+}
+
+async function readLock(storage: Storage, object: ObjectInfo): Promise<LockContent | undefined> {
+  try {
+    const bytes = await buffer(await storage.get(object.key))
+    return JSON.parse(bytes.toString()) as LockContent
+  } catch (error) {
+    if (error instanceof BackupError && error.code === 'OBJECT_MISSING') return undefined
+    if (error instanceof BackupError) throw error
+    // Not readable as a lock: nobody can be asked, so it conflicts with everything until it has stood still.
+    const holder = { host: 'unknown', pid: 0 }
+    const acquiredAt = object.modifiedAt.toISOString()
+    return { mode: 'exclusive', verb: 'an unreadable lock', holder, acquiredAt, beat: object.sizeBytes, beatenAtMs: 0 }
+  }
+}
+
+/** Goes on counting while the process or the machine stands still, and is the same in all threads of a process. */
+const uptimeMs = (): number => Number(process.hrtime.bigint() / 1_000_000n)
+
+function hold(storage: Storage, key: string, content: LockContent, timing: LockTiming): Lock {
+  const lost = new AbortController()
+  let beatenAtMs = performance.now()
+  let beat = 0
+  let beating: Promise<void> = Promise.resolve()
+  let released = false
+
+  const lose = (why: string, cause?: unknown): BackupError => {
+    const error = new BackupError('LOCK_LOST', `The lock ${key} was lost: ${why}.`, { cause })
+    lost.abort(error)
+    return error
+  }
+  const overdue = (): boolean => performance.now() - beatenAtMs > timing.staleAfterMs
+
+  const beatOnce = async (): Promise<void> => {
+    // After a long pause somebody may have taken over: putting the lock again would hide that.
+    if (overdue()) return void lose('this process stood still for too long')
+    const startedMs = performance.now()
+    try {
+      if (!(await storage.stat(key))) return void lose('somebody else removed it')
+      if (released) return
+      await putLock(storage, key, { ...content, beat: ++beat, beatenAtMs: uptimeMs() })
+      beatenAtMs = startedMs
+    } catch (error) {
+      if (overdue()) lose('it could not be renewed', error)
+    }
+  }
+  const timer = setInterval(() => {
+    beating = beating.then(beatOnce)
+  }, timing.beatMs)
+
+  return {
+    signal: lost.signal,
+    async assertHeld() {
+      if (lost.signal.aborted) throw lost.signal.reason
+      if (overdue()) throw lose('this process stood still for too long')
+      if (!(await storage.stat(key))) throw lose('somebody else removed it')
+    },
+    async release() {
+      clearInterval(timer)
+      released = true
+      await beating
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await storage.delete(key)
+        } catch (error) {
+          if (attempt === RELEASE_ATTEMPTS)
+            throw toBackupError(error, 'STORAGE_FAILED', `Cannot release the lock ${key}`)
+          await sleep(timing.pollMs * attempt)
+        }
+      }
+    },
+  }
+}

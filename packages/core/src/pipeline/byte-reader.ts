@@ -1,0 +1,34 @@
+/** Reads a stream of pieces as if it were one buffer of which only the next bytes are in memory. */
+export class ByteReader {
+  #source: AsyncIterator<Uint8Array>
+  #pending: Buffer = Buffer.alloc(0)
+  #ended = false
+
+  constructor(source: AsyncIterable<Uint8Array>) {
+    this.#source = source[Symbol.asyncIterator]()
+  }
+
+  /** The next `length` bytes without consuming them; fewer only at the end of the stream. */
+  async peek(length: number): Promise<Buffer> {
+    while (this.#pending.length < length && !this.#ended) {
+      const { value, done } = await this.#source.next()
+      if (done) this.#ended = true
+      else
+        this.#pending =
+          this.#pending.length === 0
+            ? Buffer.from(value.buffer, value.byteOffset, value.length)
+            : Buffer.concat([this.#pending, value])
+    }
+    return this.#pending.subarray(0, length)
+  }
+
+  /** Consumes `length` bytes, which were peeked before. */
+  skip(length: number): void {
+    this.#pending = this.#pending.subarray(length)
+  }
+
+  /** Tells the source that no more is wanted. */
+  async close(): Promise<void> {
+    await this.#source.return?.()
+  }
+}

@@ -1,0 +1,57 @@
+import { promisify } from 'node:util'
+import * as zlib from 'node:zlib'
+import type { Compression } from '../contracts/adapter.ts'
+import { inOrder } from './in-order.ts'
+
+/** Plain bytes in one frame. Each frame is compressed by itself, so that several are at work at the same time. */
+export const FRAME_BYTES = 2 * 1024 * 1024
+const FRAMES_IN_FLIGHT = 4
+
+export const COMPRESSION_SUFFIX = { zstd: '.zst', gzip: '.gz', none: '' } as const
+
+const zstd = promisify(zlib.zstdCompress)
+const gzip = promisify(zlib.gzip)
+
+/** Compresses one frame in libuv's pool. `ZSTD_c_nbWorkers` is never set: with it node:zlib hangs. */
+export function compressFrame(plain: Uint8Array, { algorithm, level }: Compression): Promise<Uint8Array> {
+  if (algorithm === 'none') return Promise.resolve(plain)
+  if (algorithm === 'gzip') return gzip(plain, { level, chunkSize: FRAME_BYTES / 4 })
+  return zstd(plain, {
+    chunkSize: FRAME_BYTES / 2,
+    // The frame tells its plain length, which lets readers decode it in one go and refuse absurd ones.
+    pledgedSrcSize: plain.length,
+    params: { [zlib.constants.ZSTD_c_compressionLevel]: level, [zlib.constants.ZSTD_c_checksumFlag]: 1 },
+  } as zlib.ZstdOptions)
+}
+
+/**
+ * Compresses a stream: a sequence of independent frames of 2 MiB plain content each, which every `zstd` and `gzip`
+ * takes for one file.
+ */
+export function compress(source: AsyncIterable<Uint8Array>, compression: Compression): AsyncIterable<Uint8Array> {
+  if (compression.algorithm === 'none') return source
+  return inOrder(regroup(source, FRAME_BYTES), FRAMES_IN_FLIGHT, (frame) => compressFrame(frame, compression))
+}
+
+/** The same bytes in pieces of exactly `size`, but for the last; at least one piece, so that nothing is a file too. */
+export async function* regroup(source: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Buffer> {
+  let waiting: Buffer | undefined
+  let filled = 0
+  let empty = true
+  for await (const piece of source) {
+    for (let at = 0; at < piece.length; ) {
+      waiting ??= Buffer.allocUnsafeSlow(size)
+      const end = Math.min(piece.length, at + size - filled)
+      waiting.set(piece.subarray(at, end), filled)
+      filled += end - at
+      at = end
+      if (filled < size) continue
+      yield waiting
+      empty = false
+      waiting = undefined
+      filled = 0
+    }
+  }
+  if (waiting) yield waiting.subarray(0, filled)
+  else if (empty) yield Buffer.alloc(0)
+}

@@ -1,0 +1,117 @@
+import type { Readable } from 'node:stream'
+import { Readable as ReadableStream } from 'node:stream'
+import type { Compression, Member } from '../contracts/adapter.ts'
+import type { CodecUse, ManifestMember } from '../contracts/backup.ts'
+import { BackupError, toBackupError } from '../errors.ts'
+import { isReservedFile } from '../layout.ts'
+import { isKeySegment } from '../storage/key.ts'
+import { COMPRESSION_SUFFIX, compress } from './compress.ts'
+import { canDecode, decode } from './decompress.ts'
+import { Meter } from './meter.ts'
+
+const SUFFIX: Readonly<Record<string, string>> = COMPRESSION_SUFFIX
+
+/** A member on its way out: its stored bytes, and what its manifest entry will be once they have passed. */
+export interface Outgoing {
+  readonly file: string
+  readonly stored: AsyncIterable<Uint8Array>
+  /** Call after `stored` has ended. */
+  readonly facts: () => ManifestMember
+}
+
+/**
+ * Puts the stages behind a member's body: meter, compress (unless the source has done both), meter.
+ *
+ * @throws `CONTRACT_BROKEN` for a member that no storage would take
+ */
+export function outgoing(member: Member, compression: Compression): Outgoing {
+  const { name, body, encoded } = member
+  const codecs: readonly CodecUse[] =
+    encoded?.codecs ??
+    (compression.algorithm === 'none' ? [] : [{ name: compression.algorithm, level: compression.level }])
+  const file = name + codecs.map((codec) => SUFFIX[codec.name] ?? `.${codec.name}`).join('')
+  const broken = (why: string): BackupError => {
+    body.destroy()
+    return new BackupError('CONTRACT_BROKEN', `The adapter gave a member ${why}.`)
+  }
+  if (!isKeySegment(name) || !isKeySegment(file)) throw broken(`a name that storages refuse: ${JSON.stringify(name)}`)
+  if (isReservedFile(file)) throw broken(`a name that means something else: ${file}`)
+  const unknown = codecs.find((codec) => !canDecode(codec.name))
+  if (unknown) throw broken(`that is encoded with "${unknown.name}", which cannot be undone`)
+  const plain = new Meter()
+  const stored = new Meter()
+  const stages = encoded ? body : compress(plain.through(body), compression)
+  return {
+    file,
+    stored: stored.through(stages),
+    facts: () => ({ name, file, codecs, plain: encoded ? encoded.plain() : plain.facts(), stored: stored.facts() }),
+  }
+}
+
+/**
+ * Puts the stages behind a stored object: meter, decode, meter. Both meters are held against the manifest; the stream
+ * fails with `MEMBER_DAMAGED` before its end when anything differs.
+ */
+export function incoming(member: ManifestMember, object: Readable, onBytes: (bytes: number) => void): Readable {
+  const stored = new Meter()
+  const plain = new Meter()
+  let decoded: AsyncIterable<Uint8Array>
+  try {
+    decoded = decode(guarded(stored.through(object), stored, member.stored.bytes, member.file), member.codecs)
+  } catch (error) {
+    object.destroy()
+    throw error
+  }
+  const body = ReadableStream.from(checked(), { objectMode: false, highWaterMark: 1024 * 1024 })
+  // A body that is destroyed before it was read never enters its generator.
+  return body.once('close', () => object.destroy())
+
+  async function* checked(): AsyncGenerator<Buffer> {
+    try {
+      for await (const piece of guarded(plain.through(decoded), plain, member.plain.bytes, member.name)) {
+        onBytes(plain.bytes)
+        yield piece
+      }
+      compare(member.file, 'stored', stored, member.stored)
+      compare(member.name, 'plain', plain, member.plain)
+    } catch (error) {
+      throw toBackupError(error, 'STORAGE_FAILED', `Cannot read ${member.file}`)
+    } finally {
+      object.destroy()
+    }
+  }
+}
+
+/** Reads a stored object to its end and throws `MEMBER_DAMAGED` unless length and hash are those of the manifest. */
+export async function checkStored(
+  member: ManifestMember,
+  object: Readable,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  const stored = new Meter()
+  for await (const _ of guarded(stored.through(object), stored, member.stored.bytes, member.file)) onBytes(stored.bytes)
+  compare(member.file, 'stored', stored, member.stored)
+}
+
+async function* guarded(
+  source: AsyncIterable<Buffer>,
+  meter: Meter,
+  bytes: number,
+  what: string,
+): AsyncGenerator<Buffer> {
+  for await (const piece of source) {
+    if (meter.bytes > bytes)
+      throw new BackupError('MEMBER_DAMAGED', `${what} is longer than its manifest says (${bytes} bytes).`)
+    yield piece
+  }
+}
+
+function compare(what: string, side: string, meter: Meter, expected: { bytes: number; sha256: string }): void {
+  const { bytes, sha256 } = meter.facts()
+  if (bytes !== expected.bytes) {
+    throw new BackupError('MEMBER_DAMAGED', `${what} has ${bytes} ${side} bytes, its manifest says ${expected.bytes}.`)
+  }
+  if (sha256 !== expected.sha256) {
+    throw new BackupError('MEMBER_DAMAGED', `${what} has another SHA-256 than its manifest says (${side} content).`)
+  }
+}

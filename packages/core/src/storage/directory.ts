@@ -1,0 +1,257 @@
+import { randomBytes } from 'node:crypto'
+import * as fs from 'node:fs/promises'
+import { dirname, join, resolve, sep } from 'node:path'
+import { Readable } from 'node:stream'
+import type { GetOptions, PutOptions, Storage } from '../contracts/storage.ts'
+import { BackupError, throwIfAborted } from '../errors.ts'
+import { PARTIAL_SUFFIX } from '../layout.ts'
+import { bodyPieces, release } from './body.ts'
+import { errnoOf, isMissing, storageError } from './file-errors.ts'
+import { listFolder } from './folder-listing.ts'
+import { assertKey, assertPrefix } from './key.ts'
+
+/** Larger writes stall on first-touched page cache. */
+const WRITE_BYTES = 1024 * 1024
+
+/**
+ * Keeps objects as files below the folder `path`, which is made when it is first written to: a disk, a mounted share,
+ * a removable drive.
+ *
+ * Files get mode 0600 and folders 0700. A put writes a temporary file, checks its length, flushes it to the disk,
+ * renames it and flushes its folder. Relative paths count from the working directory at the time of this call.
+ *
+ * @example
+ * ```ts
+ * import { mkdtemp } from 'node:fs/promises'
+ * import { directory } from '@taskflow-backup/core'
+ *
+ * const storage = directory(await mkdtemp('/tmp/backups-'))
+ * await storage.put('a/b.txt', new TextEncoder().encode('hello'))
+ * for await (const object of storage.list('a/')) console.log(object.key, object.sizeBytes) // a/b.txt 5
+ * ```
+ */
+export function directory(path: string): Storage {
+  const root = resolve(path)
+  const fileOf = (key: string): string => join(root, ...key.split('/'))
+
+  return {
+    capabilities: { conditionalPut: true, readOnly: false },
+
+    async put(key, body, { signal, ifAbsent }: PutOptions = {}) {
+      const file = fileOf(key)
+      const partial = `${file}.${randomBytes(6).toString('hex')}${PARTIAL_SUFFIX}`
+      try {
+        assertKey(key)
+        throwIfAborted(signal)
+        const handle = await openPartial(partial, root)
+        let bytes = 0
+        try {
+          for await (const pieces of gather(bodyPieces(body, signal))) bytes += await writeAll(handle, pieces)
+          const { size } = await handle.stat()
+          if (size !== bytes) {
+            throw new BackupError('STORED_SIZE_MISMATCH', `${file} has ${size} bytes on disk, ${bytes} were written.`)
+          }
+          await handle.sync()
+        } finally {
+          await handle.close()
+        }
+        if (ifAbsent) await moveIfAbsent(partial, file, key)
+        else await fs.rename(partial, file)
+        await syncFolder(dirname(file))
+        return { bytes }
+      } catch (error) {
+        if (error instanceof BackupError && error.code === 'KEY_INVALID') throw error
+        await fs.rm(partial, { force: true }).catch(() => {})
+        throw storageError(error, `Cannot store ${key} in ${root}`)
+      } finally {
+        release(body)
+      }
+    },
+
+    async get(key, { signal, range }: GetOptions = {}) {
+      assertKey(key)
+      throwIfAborted(signal)
+      let handle: fs.FileHandle
+      try {
+        handle = await fs.open(fileOf(key), 'r')
+      } catch (error) {
+        throw isMissing(error) ? missing(key) : storageError(error, `Cannot read ${key} in ${root}`)
+      }
+      if (!(await handle.stat()).isFile()) {
+        await handle.close()
+        throw missing(key)
+      }
+      const start = range?.offset ?? 0
+      const length = range?.length ?? Number.POSITIVE_INFINITY
+      const body = Readable.from(readPieces(handle, start, length, signal, `Cannot read ${key} in ${root}`), {
+        objectMode: false,
+        highWaterMark: WRITE_BYTES,
+      })
+      // A body that is destroyed before it was read never enters its generator.
+      return body.once('close', () => void handle.close().catch(() => {}))
+    },
+
+    async stat(key) {
+      assertKey(key)
+      try {
+        const found = await fs.stat(fileOf(key))
+        return found.isFile() ? { key, sizeBytes: found.size, modifiedAt: found.mtime } : undefined
+      } catch (error) {
+        if (isMissing(error)) return undefined
+        throw storageError(error, `Cannot look at ${key} in ${root}`)
+      }
+    },
+
+    async *list(prefix) {
+      assertPrefix(prefix)
+      const slash = prefix.lastIndexOf('/')
+      yield* listFolder(root, prefix.slice(0, slash + 1), prefix.slice(slash + 1))
+    },
+
+    async delete(key) {
+      assertKey(key)
+      const file = fileOf(key)
+      try {
+        await fs.unlink(file)
+      } catch (error) {
+        // Where a folder is, there is no object of that name.
+        if (!isMissing(error) && !(await isFolder(file))) throw storageError(error, `Cannot delete ${key} in ${root}`)
+      }
+      await removeEmptyFolders(dirname(file), root)
+    },
+
+    describe: () => `directory ${root}`,
+  }
+}
+
+async function openPartial(file: string, root: string): Promise<fs.FileHandle> {
+  const open = () => fs.open(file, 'wx', 0o600)
+  try {
+    return await open()
+  } catch (error) {
+    if (!isMissing(error)) throw error
+  }
+  // A delete beside us may remove an empty folder between these two steps: try again.
+  for (let attempt = 1; ; attempt++) {
+    await makeFolders(dirname(file), root)
+    try {
+      return await open()
+    } catch (error) {
+      if (!isMissing(error) || attempt === 5) throw error
+    }
+  }
+}
+
+/** Makes `folder` and what is missing above it, each flushed into the folder that holds it. */
+async function makeFolders(folder: string, root: string): Promise<void> {
+  const first = await fs.mkdir(folder, { recursive: true, mode: 0o700 })
+  if (first === undefined) return
+  for (let made = folder; ; made = dirname(made)) {
+    await syncFolder(dirname(made))
+    if (made === first || made === root) return
+  }
+}
+
+/** Removes `folder` and the folders above it as long as they are empty; never `root` itself. */
+async function removeEmptyFolders(folder: string, root: string): Promise<void> {
+  for (let at = folder; at !== root && at.startsWith(root + sep); at = dirname(at)) {
+    try {
+      await fs.rmdir(at)
+    } catch {
+      return
+    }
+  }
+}
+
+/** Small pieces together, large ones cut: one write each, of about `WRITE_BYTES`. */
+async function* gather(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array[]> {
+  let waiting: Uint8Array[] = []
+  let length = 0
+  for await (const bytes of body) {
+    for (let at = 0; at < bytes.length; at += WRITE_BYTES) {
+      const piece = bytes.subarray(at, at + WRITE_BYTES)
+      waiting.push(piece)
+      length += piece.length
+      if (length < WRITE_BYTES) continue
+      yield waiting
+      waiting = []
+      length = 0
+    }
+  }
+  if (length > 0) yield waiting
+}
+
+async function writeAll(handle: fs.FileHandle, pieces: Uint8Array[]): Promise<number> {
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
+  const { bytesWritten } = await handle.writev(pieces)
+  if (bytesWritten === length) return length
+  // A short write is allowed to happen: what is left goes piece by piece.
+  const rest = Buffer.concat(pieces).subarray(bytesWritten)
+  for (let at = 0; at < rest.length; ) {
+    const step = await handle.write(rest, at, rest.length - at)
+    if (step.bytesWritten === 0) throw new BackupError('STORAGE_FAILED', 'The file system took no more bytes.')
+    at += step.bytesWritten
+  }
+  return length
+}
+
+async function moveIfAbsent(partial: string, file: string, key: string): Promise<void> {
+  try {
+    await fs.link(partial, file)
+    await fs.unlink(partial)
+  } catch (error) {
+    const code = errnoOf(error)
+    if (code === 'EEXIST') throw new BackupError('KEY_EXISTS', `There is an object at ${key} already.`)
+    // File systems without hard links (FAT, some shares): look, then rename.
+    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'ENOSYS' && code !== 'EOPNOTSUPP') throw error
+    const exists = await fs.stat(file).then(
+      () => true,
+      () => false,
+    )
+    if (exists) throw new BackupError('KEY_EXISTS', `There is an object at ${key} already.`)
+    await fs.rename(partial, file)
+  }
+}
+
+/** Windows cannot open folders; there the rename alone has to do. */
+async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return
+  const handle = await fs.open(folder, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+async function* readPieces(
+  handle: fs.FileHandle,
+  start: number,
+  length: number,
+  signal: AbortSignal | undefined,
+  what: string,
+): AsyncGenerator<Buffer> {
+  try {
+    for (let at = start, left = length; left > 0; ) {
+      throwIfAborted(signal)
+      // A fresh buffer each time: whoever reads may keep it.
+      const piece = Buffer.allocUnsafeSlow(Math.min(WRITE_BYTES, left))
+      const { bytesRead } = await handle.read(piece, 0, piece.length, at)
+      if (bytesRead === 0) return
+      yield piece.subarray(0, bytesRead)
+      at += bytesRead
+      left -= bytesRead
+    }
+  } catch (error) {
+    throw storageError(error, what)
+  } finally {
+    await handle.close()
+  }
+}
+
+const missing = (key: string): BackupError => new BackupError('OBJECT_MISSING', `There is no object at ${key}.`)
+const isFolder = (path: string): Promise<boolean> =>
+  fs.stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  )
