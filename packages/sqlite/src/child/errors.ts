@@ -1,0 +1,21 @@
+import { BackupError } from '@taskflow-backup/core'
+
+/** What an error of SQLite or of the file system means for somebody who wanted to read `file`. */
+export function sourceError(error: unknown, file: string): BackupError {
+  if (error instanceof BackupError) return error
+  const code = String((error as { code?: unknown } | null)?.code ?? '')
+  const reason = error instanceof Error ? error.message : String(error)
+  const failure = (name: ConstructorParameters<typeof BackupError>[0], retryable = false, hint?: string) =>
+    new BackupError(name, `${file}: ${reason}`, { cause: error, retryable, ...(hint && { hint }) })
+  if (code === 'ENOENT' || code === 'ENOTDIR') return failure('SOURCE_MISSING')
+  if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) return failure('SOURCE_BUSY', true)
+  if (code === 'SQLITE_NOTADB' || code === 'EISDIR') return failure('SOURCE_NOT_DATABASE')
+  if (code.startsWith('SQLITE_CORRUPT')) {
+    return failure(
+      'SOURCE_UNREADABLE',
+      false,
+      'The database is damaged: restore a backup, or recover with `sqlite3 FILE .recover`.',
+    )
+  }
+  return failure('SOURCE_UNREADABLE')
+}

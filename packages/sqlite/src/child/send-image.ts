@@ -1,0 +1,44 @@
+import { once } from 'node:events'
+import { Socket } from 'node:net'
+import { availableParallelism } from 'node:os'
+import { compressFrame, inOrder, Meter } from '@taskflow-backup/core'
+import type { DatabaseFacts, ImageFacts, Jobs } from '../jobs.ts'
+import { describeDatabase } from './describe.ts'
+import { openImage } from './image.ts'
+import { openSource } from './open-source.ts'
+
+/** Descriptor on which the parent reads the image. */
+const OUTPUT_FD = 3
+
+/** Reads, hashes and compresses the image in this process and sends only the small result. */
+export async function sendImage(
+  input: Jobs['image']['input'],
+  onProgress: (bytes: number, totalBytes: number) => void,
+): Promise<ImageFacts> {
+  const source = openSource(input.file, input.busyTimeoutMs)
+  const database: DatabaseFacts = describeDatabase(source)
+  const image = await openImage(source, input)
+  const totalBytes = image.pageSize * image.pageCount
+  const plain = new Meter()
+  const output = new Socket({ fd: OUTPUT_FD, readable: false, writable: true })
+  const frames = inOrder(image.chunks(), availableParallelism() + 2, (chunk) => {
+    const compressed = compressFrame(chunk, input.compression)
+    plain.update(chunk) // while the pool compresses it
+    onProgress(plain.bytes, totalBytes)
+    return compressed
+  })
+  for await (const frame of frames) {
+    if (!output.write(frame)) await once(output, 'drain')
+  }
+  output.end()
+  await once(output, 'finish')
+  const { pageSize, pageCount, journalMode } = image
+  return {
+    database: { ...database, pageSize, pageCount, journalMode },
+    plain: plain.facts(),
+    method: image.method,
+    consistentAt: image.consistentAt.toISOString(),
+    mark: image.mark,
+    notes: image.notes,
+  }
+}

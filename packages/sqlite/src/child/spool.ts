@@ -1,0 +1,43 @@
+import { randomBytes } from 'node:crypto'
+import { closeSync, openSync, statfsSync, unlinkSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { readAt } from './wal.ts'
+
+/** Writes larger than this stall on first-touched page cache. */
+const WRITE_BYTES = 1024 * 1024
+
+/**
+ * A temporary file without a name: mode 0600, unlinked as soon as it is open, so that no kill can leave it behind.
+ * Written once, then read once.
+ */
+export class Spool {
+  readonly #fd: number
+  #length = 0
+
+  constructor(folder: string) {
+    const file = join(folder, `taskflow-backup-${randomBytes(8).toString('hex')}.spool`)
+    this.#fd = openSync(file, 'wx+', 0o600)
+    unlinkSync(file)
+  }
+
+  append(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length; ) {
+      at += writeSync(this.#fd, bytes, at, Math.min(WRITE_BYTES, bytes.length - at), this.#length + at)
+    }
+    this.#length += bytes.length
+  }
+
+  read(position: number, length: number): Buffer {
+    return readAt(this.#fd, Math.min(length, this.#length - position), position)
+  }
+
+  close(): void {
+    closeSync(this.#fd)
+  }
+}
+
+/** Whether `folder` has room for `bytes`, with a tenth to spare for everybody else. */
+export function hasRoomFor(folder: string, bytes: number): boolean {
+  const { bavail, bsize } = statfsSync(folder)
+  return bavail * bsize * 0.9 > bytes
+}

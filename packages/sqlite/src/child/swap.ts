@@ -1,0 +1,162 @@
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { BackupError } from '@taskflow-backup/core'
+import Database from 'better-sqlite3'
+import { refuseOpeners } from '../in-use.ts'
+import type { Jobs, SwapSettings } from '../jobs.ts'
+import { findOpeners } from './openers.ts'
+
+const SIDECARS = ['-wal', '-shm', '-journal'] as const
+/** Keeps the garbage collector from closing the connection that holds the lock. */
+const locks: Database.Database[] = []
+
+/**
+ * Puts `staged` in the place of `target`, at one stroke, and keeps what was there in the folder `kept`.
+ *
+ * Whatever stops this process, the file at `target` is the old database or the new one, whole: before the rename the
+ * old one's log is emptied into it and removed under an exclusive lock, because a log that is left beside the new file
+ * would be replayed over it.
+ *
+ * The lock is held until this process ends. **The caller must end it without closing the connection**: SQLite would
+ * remove the log of whatever database lies at `target` then.
+ *
+ * @throws `DATABASE_IN_USE`, `TARGET_EXISTS`, and what the file system throws
+ */
+export function swap(settings: SwapSettings, onWarning: (message: string) => void): Jobs['swap']['result'] {
+  const { staged, target, kept, evenIfInUse } = settings
+  if (!evenIfInUse) refuseOpeners(target, findOpeners(target), process.ppid)
+  if (staged !== null) settle(staged)
+  const exists = existsSync(target)
+  if (staged !== null && exists) takeOverOwner(staged, target)
+  const held = exists ? lockExclusively(settings) : undefined
+  const sidecars = held ? [] : SIDECARS.filter((suffix) => existsSync(target + suffix))
+  const keptSomething = exists || sidecars.length > 0
+  if (keptSomething) mkdirSync(kept, { mode: 0o700 })
+  const keptFile = join(kept, basename(target))
+  // A second name for the old database first: from here to the rename it is live, and kept as well.
+  if (exists) linkOrCopy(target, keptFile)
+  for (const suffix of sidecars) renameSync(target + suffix, keptFile + suffix)
+  if (held) for (const suffix of SIDECARS) rmSync(target + suffix, { force: true })
+  if (keptSomething) syncFolder(kept)
+  if (staged === null) rmSync(target, { force: true })
+  else if (exists) renameSync(staged, target)
+  else linkNew(staged, target)
+  syncFolder(dirname(target))
+  // Whoever opened the old file while it was locked waits for the lock, and would write to the kept one.
+  if (exists)
+    for (const { pid, command } of findOpeners(keptFile))
+      onWarning(`Process ${pid} (${command}) still has the replaced database open: end it.`)
+  return { keptSomething }
+}
+
+/** The new file belongs to whom the old one belonged to, with the same rights. */
+function takeOverOwner(staged: string, target: string): void {
+  const { mode, uid, gid } = statSync(target)
+  chmodSync(staged, mode & 0o7777)
+  if (process.getuid?.() === 0) chownSync(staged, uid, gid)
+}
+
+/**
+ * Empties the log of the database at `target` into it and keeps everybody else out.
+ *
+ * `undefined` when that cannot be done: because the file is damaged, which is what restores are for, or because others
+ * use it and the caller wants to go on all the same.
+ */
+function lockExclusively({ target, evenIfInUse, busyTimeoutMs }: SwapSettings): Database.Database | undefined {
+  let database: Database.Database | undefined
+  try {
+    database = new Database(target, { fileMustExist: true, timeout: evenIfInUse ? 0 : busyTimeoutMs })
+    database.pragma('locking_mode = EXCLUSIVE')
+    database.exec('BEGIN EXCLUSIVE; COMMIT') // with this locking mode the lock outlives the transaction
+    if (database.pragma('journal_mode', { simple: true }) === 'wal') {
+      const [state] = database.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[]
+      if (state?.busy !== 0) throw new Error('the log could not be emptied')
+    } else {
+      database.exec('BEGIN EXCLUSIVE') // without a log the lock goes with the transaction
+    }
+    const left = statSync(`${target}-wal`, { throwIfNoEntry: false })
+    if (left && left.size > 0) throw new Error('the log could not be emptied')
+    locks.push(database)
+    return database
+  } catch (error) {
+    const code = String((error as { code?: unknown }).code ?? '')
+    if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) {
+      if (!evenIfInUse)
+        throw new BackupError('DATABASE_IN_USE', `${target} is locked by another connection.`, { cause: error })
+      shrinkLog(target)
+    }
+    database?.close()
+    return undefined
+  }
+}
+
+/** A kept database may have kept its log as well; it has to be one file before it can take another's place. */
+function settle(staged: string): void {
+  if (SIDECARS.every((suffix) => !existsSync(staged + suffix))) return
+  const database = new Database(staged, { fileMustExist: true })
+  database.pragma('wal_checkpoint(TRUNCATE)')
+  database.close()
+  const left = SIDECARS.filter((suffix) => existsSync(staged + suffix) && statSync(staged + suffix).size > 0)
+  if (left.length > 0) throw new BackupError('UNDO_IMPOSSIBLE', `${staged} could not be joined with its log.`)
+}
+
+/** Moves what can be moved from the log into the file, so that as little as possible depends on the log. */
+function shrinkLog(target: string): void {
+  try {
+    const database = new Database(target, { fileMustExist: true, timeout: 1000 })
+    database.pragma('wal_checkpoint(TRUNCATE)')
+    database.close()
+  } catch {
+    // The log is kept beside the old file then.
+  }
+}
+
+function linkOrCopy(from: string, to: string): void {
+  try {
+    linkSync(from, to)
+  } catch {
+    // A file system without hard links. This process may open the file: it holds no lock that matters to the app.
+    copyFileSync(from, to, constants.COPYFILE_EXCL)
+    syncFile(to)
+  }
+}
+
+/** Like a rename, but fails when something came to be at `to` meanwhile. */
+function linkNew(from: string, to: string): void {
+  try {
+    linkSync(from, to)
+    rmSync(from)
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code === 'EEXIST') throw new BackupError('TARGET_EXISTS', `${to} came to be while its replacement was built.`)
+    if (existsSync(to)) throw error
+    renameSync(from, to)
+  }
+}
+
+function syncFile(file: string): void {
+  const fd = openSync(file, 'r+')
+  fsyncSync(fd)
+  closeSync(fd)
+}
+
+function syncFolder(folder: string): void {
+  if (process.platform === 'win32') return
+  const fd = openSync(folder, 'r')
+  fsyncSync(fd)
+  closeSync(fd)
+}

@@ -1,0 +1,93 @@
+import type { Compression, Finding, StreamFacts } from '@taskflow-backup/core'
+
+// What the app's process asks of the child, and what it gets back. All of it is plain data that goes over IPC.
+
+/** How the child reads a database. */
+export interface SourceSettings {
+  /** Absolute path. */
+  readonly file: string
+  /** How long SQLite waits for a lock. */
+  readonly busyTimeoutMs: number
+  /** Longest time for which a copy of a database in rollback-journal mode may keep writers waiting. */
+  readonly maxWriterBlockMs: number
+  /** After this long the rest of the image goes to a temporary file, so that the write-ahead log can shrink again. */
+  readonly releaseAfterMs: number
+  /** Folder for that temporary file. */
+  readonly temporaryDirectory: string
+  /** Use SQLite's own online backup although the single pass would be sound. */
+  readonly forceOnlineBackup: boolean
+}
+
+/** What a database looks like at the moment of its image. */
+export interface DatabaseFacts {
+  readonly sqliteVersion: string
+  readonly journalMode: string
+  readonly pageSize: number
+  readonly pageCount: number
+  readonly encoding: string
+  readonly autoVacuum: number
+  readonly userVersion: number
+  readonly applicationId: number
+  readonly tables: number
+}
+
+/** How an image was made. */
+export type ImageMethod = 'single-pass' | 'online-backup' | 'static-copy'
+
+export interface ImageFacts {
+  readonly database: DatabaseFacts
+  readonly plain: StreamFacts
+  readonly method: ImageMethod
+  /** ISO 8601. */
+  readonly consistentAt: string
+  /** Where in the database's history the image stands: `wal:<salts>:<frame>` or `file:<change counter>`. */
+  readonly mark: string
+  readonly notes: readonly string[]
+}
+
+export interface SwapSettings {
+  /** Complete database file that takes the place of `target`, in the same file system; `null` when nothing shall be there. */
+  readonly staged: string | null
+  readonly target: string
+  /** Folder to make for what is at `target` now. */
+  readonly kept: string
+  readonly evenIfInUse: boolean
+  readonly busyTimeoutMs: number
+}
+
+/** A process that has a file open. */
+export interface Opener {
+  readonly pid: number
+  readonly command: string
+}
+
+/** Every job with its input and its result. */
+export interface Jobs {
+  describe: { input: SourceSettings; result: DatabaseFacts }
+  image: { input: SourceSettings & { readonly compression: Compression }; result: ImageFacts }
+  check: { input: { readonly file: string }; result: readonly Finding[] }
+  /** Other processes that have the file open, where the system tells. */
+  openers: { input: { readonly file: string }; result: readonly Opener[] }
+  /** Result: whether there was something to keep. */
+  swap: { input: SwapSettings; result: { readonly keptSomething: boolean } }
+}
+
+export type JobName = keyof Jobs
+
+/** What the parent sends, once. */
+export type JobMessage = { [N in JobName]: { readonly job: N; readonly input: Jobs[N]['input'] } }[JobName]
+
+/** What the child sends. */
+export type Answer =
+  | { readonly type: 'progress'; readonly bytes: number; readonly totalBytes: number }
+  | { readonly type: 'warning'; readonly message: string }
+  | { readonly type: 'result'; readonly result: Jobs[JobName]['result'] }
+  | {
+      readonly type: 'error'
+      readonly error: {
+        readonly code: string
+        readonly message: string
+        readonly hint?: string
+        readonly retryable?: boolean
+      }
+    }

@@ -1,0 +1,159 @@
+import * as fs from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import type { Readable } from 'node:stream'
+import {
+  type AdapterContext,
+  BackupError,
+  ownIdentity,
+  type RestoreRequest,
+  type StagedRestore,
+  toBackupError,
+  type UndoRecord,
+} from '@taskflow-backup/core'
+import { runJob } from './child-process.ts'
+import { refuseOpeners } from './in-use.ts'
+import type { CheckedOptions } from './options.ts'
+import { keptFolder, OWNER_FILE, stagingFolder } from './places.ts'
+
+export const ENGINE = 'sqlite'
+const WRITE_BYTES = 1024 * 1024
+
+/** Builds the database in a folder of its own beside the target, in the same file system. */
+export async function stageRestore(
+  options: CheckedOptions,
+  request: RestoreRequest,
+  ctx: AdapterContext,
+): Promise<StagedRestore> {
+  const target = await checkTarget(options, request, ctx)
+  const [backup] = request.backups
+  const [member] = backup?.manifest.members ?? []
+  if (!backup || !member || request.backups.length !== 1) {
+    throw new BackupError('CONTRACT_BROKEN', 'A SQLite restore needs exactly one full backup with one member.')
+  }
+  const folder = await makeStagingFolder(target, ctx)
+  const discard = (): Promise<void> => fs.rm(folder, { recursive: true, force: true })
+  const location = join(folder, target === undefined ? 'restored.db' : basename(target))
+  try {
+    await refuseFullDisk(folder, member.plain.bytes)
+    await writeFile(location, await backup.open(member.name))
+  } catch (error) {
+    await discard()
+    throw error
+  }
+  return {
+    location,
+    check: (checkCtx) => runJob('check', { file: location }, checkCtx),
+    discard,
+    async promote(promoteCtx) {
+      if (target === undefined) throw new BackupError('CONTRACT_BROKEN', 'A scratch restore cannot be promoted.')
+      return replaceDatabase(options, { staged: location, target, evenIfInUse: request.evenIfInUse }, promoteCtx)
+    },
+  }
+}
+
+/** Where the restore goes; `undefined` for a scratch place. Refuses bad places before anything is touched. */
+async function checkTarget(
+  options: CheckedOptions,
+  { target, evenIfInUse }: RestoreRequest,
+  ctx: AdapterContext,
+): Promise<string | undefined> {
+  if (target.kind === 'scratch') return undefined
+  const path = target.kind === 'live' ? options.file : target.to
+  if (typeof path !== 'string' || path === '' || path.includes('\0')) {
+    throw new BackupError('TARGET_INVALID', '`to` must be the path of a file.')
+  }
+  const file = await realPath(resolve(path))
+  const folder = await fs.stat(dirname(file)).catch(() => undefined)
+  if (!folder?.isDirectory()) throw new BackupError('TARGET_INVALID', `There is no folder ${dirname(file)}.`)
+  await fs.access(dirname(file), fs.constants.W_OK).catch((cause: unknown) => {
+    throw new BackupError('TARGET_INVALID', `${dirname(file)} cannot be written to.`, { cause })
+  })
+  const there = await fs.stat(file).catch(() => undefined)
+  if (there && !there.isFile()) throw new BackupError('TARGET_INVALID', `${file} is not a file.`)
+  if (there && target.kind === 'place' && !target.overwrite) throw new BackupError('TARGET_EXISTS', `${file} exists.`)
+  // Looked at again when it is promoted; this look spares the wait.
+  if (there && !evenIfInUse) refuseOpeners(file, await runJob('openers', { file }, ctx), process.pid)
+  return file
+}
+
+/** A symbolic link stays a link: the file that it names is replaced. */
+async function realPath(file: string): Promise<string> {
+  return fs.realpath(file).catch(() => file)
+}
+
+async function makeStagingFolder(target: string | undefined, ctx: AdapterContext): Promise<string> {
+  const folder =
+    target === undefined
+      ? join(ctx.temporaryDirectory, `taskflow-backup-scratch-${ctx.randomId(12)}`)
+      : stagingFolder(target, ctx.randomId(12))
+  try {
+    await fs.mkdir(folder, { mode: 0o700 })
+    await fs.writeFile(join(folder, OWNER_FILE), JSON.stringify(await ownIdentity()), { mode: 0o600 })
+    return folder
+  } catch (error) {
+    await fs.rm(folder, { recursive: true, force: true })
+    throw toBackupError(error, 'TARGET_INVALID', `Cannot make ${folder}`)
+  }
+}
+
+async function refuseFullDisk(folder: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await fs.statfs(folder)
+  if (bavail * bsize < bytes) {
+    throw new BackupError('TARGET_INVALID', `${dirname(folder)} has no room for ${bytes} bytes.`, {
+      hint: 'Free space there, or restore to another place with `to`.',
+    })
+  }
+}
+
+async function writeFile(file: string, body: Readable): Promise<void> {
+  let handle: fs.FileHandle | undefined
+  try {
+    handle = await fs.open(file, 'wx', 0o600)
+    for await (const piece of body as AsyncIterable<Buffer>) {
+      for (let at = 0; at < piece.length; ) {
+        at += (await handle.write(piece, at, Math.min(WRITE_BYTES, piece.length - at))).bytesWritten
+      }
+    }
+    await handle.sync()
+  } catch (error) {
+    throw toBackupError(error, 'TARGET_INVALID', `Cannot write ${file}`)
+  } finally {
+    body.destroy()
+    await handle?.close()
+  }
+}
+
+/** Swaps a complete database file into the place of `target` and tells how to take it back. */
+export async function replaceDatabase(
+  options: CheckedOptions,
+  { staged, target, evenIfInUse }: { staged: string | null; target: string; evenIfInUse: boolean },
+  ctx: AdapterContext,
+): Promise<UndoRecord> {
+  const promotedAt = ctx.now()
+  const kept = keptFolder(target, promotedAt, ctx.randomId(4))
+  const { busyTimeoutMs } = options
+  // From here on an abort would only hide what was done: the swap takes milliseconds.
+  const settled = { ...ctx, signal: new AbortController().signal }
+  const { keptSomething } = await runJob('swap', { staged, target, kept, evenIfInUse, busyTimeoutMs }, settled)
+  return {
+    engine: ENGINE,
+    target,
+    ...(keptSomething && { kept: join(kept, basename(target)) }),
+    promotedAt: promotedAt.toISOString(),
+  }
+}
+
+/** Takes a promote back. What is at the target now is kept in its turn. */
+export async function undoRestore(
+  options: CheckedOptions,
+  record: UndoRecord,
+  ctx: AdapterContext,
+): Promise<UndoRecord> {
+  const { kept, target } = record
+  if (kept !== undefined && !(await fs.stat(kept).catch(() => undefined))?.isFile()) {
+    throw new BackupError('UNDO_IMPOSSIBLE', `The kept database is not at ${kept} any more.`)
+  }
+  const undone = await replaceDatabase(options, { staged: kept ?? null, target, evenIfInUse: false }, ctx)
+  if (kept !== undefined) await fs.rmdir(dirname(kept)).catch(() => {}) // stays when somebody put something there
+  return undone
+}
