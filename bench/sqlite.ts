@@ -1,0 +1,170 @@
+// Measures backup, verification and restore of a SQLite database against other tools, all in one run.
+//   pnpm --filter ./bench sqlite [--gib 1] [--rounds 3] [--folder DIR] [--writer 0|1] [--only backup|read]
+// The methods take turns, so that a machine that gets slower gets slower for all; ratios are medians of the rounds.
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { makeDatabase } from './make-database.ts'
+import { has, here, median, quote, type Run, run, table, worker } from './measure.ts'
+
+const { values } = parseArgs({
+  options: {
+    gib: { type: 'string', default: '1' },
+    rounds: { type: 'string', default: '3' },
+    folder: { type: 'string', default: join(tmpdir(), 'taskflow-backup-bench') },
+    writer: { type: 'string', default: '1' },
+    only: { type: 'string' },
+  },
+})
+const rounds = Number(values.rounds)
+mkdirSync(values.folder, { recursive: true })
+const database = join(values.folder, `taskflow-${values.gib}g.db`)
+const bytes = makeDatabase(database, Number(values.gib) * 1024 ** 3)
+const at = (name: string): string => quote(join(values.folder, name))
+const db = quote(database)
+const backups = join(values.folder, 'backups')
+
+interface Method {
+  readonly name: string
+  readonly command: string
+  /** Run before each round, not measured. */
+  readonly prepare?: () => void
+}
+
+const remove =
+  (...names: string[]) =>
+  () => {
+    for (const name of names) rmSync(join(values.folder, name), { recursive: true, force: true })
+  }
+const threads = `-T${availableParallelism()}`
+const restic = `RESTIC_PASSWORD=bench restic -q -r ${at('restic')}`
+
+const backupMethods: Method[] = [
+  { name: 'taskflow-backup', command: worker('backup', database, backups), prepare: remove('backups') },
+  {
+    name: 'zstd of the bare file (unsafe)',
+    command: `zstd -q -f -3 ${threads} ${db} -o ${at('bare.zst')} && sync ${at('bare.zst')}`,
+    prepare: remove('bare.zst'),
+  },
+  {
+    name: 'sqlite3 .backup, then zstd',
+    command: `sqlite3 ${db} ${quote(`.backup '${join(values.folder, 'copy.db')}'`)} && zstd -q -f -3 ${threads} ${at('copy.db')} -o ${at('copy.zst')} && sync ${at('copy.zst')}`,
+    prepare: remove('copy.db', 'copy.zst'),
+  },
+  {
+    name: 'cp (unsafe, not compressed)',
+    command: `cp ${db} ${at('cp.db')} && sync ${at('cp.db')}`,
+    prepare: remove('cp.db'),
+  },
+  ...(has('restic')
+    ? [
+        {
+          name: 'restic backup (unsafe)',
+          command: `${restic} backup ${db}`,
+          prepare: () => {
+            remove('restic')()
+            spawnSync('sh', ['-c', `${restic} init`])
+          },
+        },
+      ]
+    : []),
+]
+
+/** Runs all methods in turn, `rounds` times; the first is ours. */
+async function compete(methods: readonly Method[], limitS: number): Promise<Map<string, Run[]>> {
+  const results = new Map<string, Run[]>(methods.map(({ name }) => [name, []]))
+  for (let round = 0; round < rounds; round++) {
+    for (const { name, command, prepare } of methods) {
+      prepare?.()
+      const before = results.get(name) as Run[]
+      // What did not finish once is not waited for again.
+      if (before.some((other) => other.failed)) continue
+      before.push(await run(command, limitS))
+    }
+  }
+  return results
+}
+
+function report(results: Map<string, Run[]>): string {
+  const [ours = []] = results.values()
+  const rows = [...results].map(([name, runs]) => {
+    const failed = runs.find((one) => one.failed)?.failed
+    if (failed) return [name, failed, '', '']
+    const wall = median(runs.map(({ wallS }) => wallS))
+    const cpu = median(runs.map(({ cpuS }) => cpuS))
+    const ratio = median(runs.map(({ wallS }, i) => (ours[i] as Run).wallS / wallS))
+    return [name, wall.toFixed(2), cpu.toFixed(2), runs === ours ? '1' : ratio.toFixed(2)]
+  })
+  return table(['method', 'wall, s', 'CPU, s', 'ours / this'], rows)
+}
+
+function reportApp(title: string, runs: readonly Run[]): (string | number)[] {
+  const middle = (key: string): number => median(runs.map(({ said }) => said[key] ?? Number.NaN))
+  return [title, middle('stallP99Ms'), middle('stallMaxMs'), middle('appGrowthMiB'), middle('childPeakMiB')]
+}
+
+const appRows: (string | number)[][] = []
+console.log(
+  `${(bytes / 1024 ** 3).toFixed(2)} GiB, ${cpus()[0]?.model}, ${availableParallelism()} cores, ${Math.round(totalmem() / 1024 ** 3)} GiB memory, Node ${process.versions.node}, ${rounds} rounds\n`,
+)
+
+if (values.only !== 'read') {
+  const quiet = await compete(backupMethods, 300)
+  console.log(`### Backup, nobody writes\n\n${report(quiet)}\n`)
+  appRows.push(reportApp('backup, nobody writes', quiet.get('taskflow-backup') as Run[]))
+  if (values.writer !== '0') {
+    const writer = spawn(process.execPath, [here('writer.ts'), database, '200'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    let said = ''
+    writer.stdout.on('data', (text: Buffer) => (said += text))
+    const busy = await compete(backupMethods, 90)
+    writer.kill('SIGTERM')
+    await once(writer, 'close')
+    console.log(
+      `### Backup while another process commits 200 transactions a second\n\n${report(busy)}\n\nThe writer's commits over all of these runs: ${said.trim()}\n`,
+    )
+    appRows.push(reportApp('backup, 200 transactions a second', busy.get('taskflow-backup') as Run[]))
+  }
+}
+
+if (values.only !== 'backup') {
+  remove('backups')()
+  await run(worker('backup', database, backups))
+  const [stored = ''] = readdirSync(backups, { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.zst'),
+  )
+  const file = quote(join(backups, stored))
+  const check = `sqlite3 ${at('out.db')} 'PRAGMA integrity_check; PRAGMA foreign_key_check;'`
+  const compare = async (title: string, verb: string, peers: Method[]): Promise<void> => {
+    const ours = {
+      name: 'taskflow-backup',
+      command: worker(verb, database, backups),
+      prepare: remove('backups/restored.db'),
+    }
+    const results = await compete([ours, ...peers], 300)
+    console.log(`### ${title}\n\n${report(results)}\n`)
+    appRows.push(reportApp(title.toLowerCase(), results.get('taskflow-backup') as Run[]))
+  }
+  const unpack = `zstd -q -d -f ${file} -o ${at('out.db')} && sync ${at('out.db')}`
+  await compare('Verify, stored', 'stored', [{ name: 'sha256sum', command: `sha256sum ${file}` }])
+  await compare('Verify, decoded', 'decoded', [
+    { name: 'zstd -d, sha256sum', command: `zstd -q -d -c ${file} | sha256sum` },
+    { name: 'zstd -t (no hash)', command: `zstd -q -t ${file}` },
+  ])
+  await compare('Verify, restored', 'restored', [
+    { name: 'zstd -d, then integrity_check', command: `${unpack} && ${check}`, prepare: remove('out.db') },
+  ])
+  await compare('Restore to a new file', 'restore', [
+    { name: 'zstd -d, then integrity_check', command: `${unpack} && ${check}`, prepare: remove('out.db') },
+    { name: 'zstd -d (no check)', command: unpack, prepare: remove('out.db') },
+  ])
+}
+
+console.log(
+  `### The app's process\n\n${table(['verb', 'stall p99, ms', 'longest stall, ms', 'growth of memory, MiB', 'peak of the child, MiB'], appRows)}`,
+)
+for (const name of ['backups', 'bare.zst', 'copy.db', 'copy.zst', 'cp.db', 'restic', 'out.db']) remove(name)()
