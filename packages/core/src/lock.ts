@@ -158,8 +158,7 @@ async function putLock(storage: Storage, key: string, content: LockContent): Pro
 
 async function readLock(storage: Storage, object: ObjectInfo): Promise<LockContent | undefined> {
   try {
-    const bytes = await buffer(await storage.get(object.key))
-    return JSON.parse(bytes.toString()) as LockContent
+    return parseLock(await buffer(await storage.get(object.key)))
   } catch (error) {
     if (error instanceof BackupError && error.code === 'OBJECT_MISSING') return undefined
     if (error instanceof BackupError) throw error
@@ -168,6 +167,19 @@ async function readLock(storage: Storage, object: ObjectInfo): Promise<LockConte
     const acquiredAt = object.modifiedAt.toISOString()
     return { mode: 'exclusive', verb: 'an unreadable lock', holder, acquiredAt, beat: object.sizeBytes, beatenAtMs: 0 }
   }
+}
+
+function parseLock(bytes: Buffer): LockContent {
+  const content = JSON.parse(bytes.toString()) as LockContent
+  const { mode, holder } = content
+  if (
+    !['read', 'write', 'exclusive'].includes(mode) ||
+    typeof holder.host !== 'string' ||
+    !Number.isInteger(holder.pid)
+  ) {
+    throw new TypeError('It is JSON, and no lock.')
+  }
+  return content
 }
 
 /** Goes on counting while the process or the machine stands still, and is the same in all threads of a process. */

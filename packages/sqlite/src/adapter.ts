@@ -44,6 +44,6 @@ export function sqlite(options: SqliteOptions): BackupAdapter {
     inspect: (member) => inspectImage(member),
     // A position begins with the time of its state, in a fixed width: SQLite itself has no order across checkpoints.
     comparePositions: (a, b) => (a < b ? -1 : a > b ? 1 : 0),
-    removeLeftovers: () => removeLeftovers(checked.file),
+    removeLeftovers: (ctx) => removeLeftovers(checked.file, ctx),
   }
 }

@@ -39,6 +39,7 @@ export async function* backupFull(
       encoded: {
         codecs: algorithm === 'none' ? [] : [{ name: algorithm, level }],
         plain: () => (facts as ImageFacts).plain,
+        stored: () => (facts as ImageFacts).stored,
       },
     }
     const { database, method, consistentAt, mark, notes } = await job.result

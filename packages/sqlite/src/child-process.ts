@@ -35,6 +35,7 @@ export function startJob<N extends JobName>(name: N, input: Jobs[N]['input'], ct
   stepBack(child)
   const kill = (): void => void child.kill('SIGKILL')
   ctx.signal.addEventListener('abort', kill, { once: true })
+  if (ctx.signal.aborted) kill()
   const result = collect(child, name, ctx).finally(() => ctx.signal.removeEventListener('abort', kill))
   result.catch(() => {}) // thrown where it is awaited
   child.send({ job: name, input } as JobMessage, () => {}) // a child that is gone already tells so by its exit
@@ -97,6 +98,7 @@ async function collect<N extends JobName>(
     once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>,
     once(child, 'error').then(([error]) => error as Error),
   ])
+  if (child.connected) await once(child, 'disconnect') // the answer may still be on its way
   if (ctx.signal.aborted && answer?.type !== 'result') throw ctx.signal.reason
   if (ended instanceof Error)
     throw new BackupError('CHILD_FAILED', `The job ${name} could not be started: ${ended.message}`, { cause: ended })

@@ -37,6 +37,7 @@ export type ImageMethod = 'single-pass' | 'online-backup' | 'static-copy'
 export interface ImageFacts {
   readonly database: DatabaseFacts
   readonly plain: StreamFacts
+  readonly stored: StreamFacts
   readonly method: ImageMethod
   /** ISO 8601. */
   readonly consistentAt: string
@@ -68,8 +69,8 @@ export interface Jobs {
   check: { input: { readonly file: string }; result: readonly Finding[] }
   /** Other processes that have the file open, where the system tells. */
   openers: { input: { readonly file: string }; result: readonly Opener[] }
-  /** Result: whether there was something to keep. */
-  swap: { input: SwapSettings; result: { readonly keptSomething: boolean } }
+  /** Result: whether there was a database that is kept now. */
+  swap: { input: SwapSettings; result: { readonly keptDatabase: boolean } }
 }
 
 export type JobName = keyof Jobs

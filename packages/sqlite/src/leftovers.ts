@@ -1,46 +1,93 @@
 import * as fs from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { livenessOf, type ProcessIdentity } from '@taskflow-backup/core'
-import { keptPrefix, OWNER_FILE, stagingPrefix } from './places.ts'
+import { type AdapterContext, livenessOf, type ProcessIdentity } from '@taskflow-backup/core'
+import {
+  COPY_PREFIX,
+  fileIdentity,
+  keptPrefix,
+  OWNER_FILE,
+  SCRATCH_PREFIX,
+  SPOOL_PREFIX,
+  stagingPrefix,
+} from './places.ts'
+
+/** A folder without an owner gets one within milliseconds, and a spool loses its name as fast. */
+const OWNERLESS_MS = 60_000
+/** A folder whose owner cannot be asked (another boot, another container) is abandoned when nothing moved for so long. */
+const STOOD_STILL_MS = 24 * 3_600_000
 
 /**
- * Removes what killed restores left beside a database: staging folders whose process has ended, and a second name of
- * the live file that was made just before the swap that never came.
+ * Removes what killed processes left: staging folders beside the database, a second name of the live file that was made
+ * just before the swap that never came, and temporary copies. Only what belongs to a process that has ended.
  */
-export async function removeLeftovers(file: string): Promise<string[]> {
+export async function removeLeftovers(file: string, { temporaryDirectory, onWarning }: AdapterContext): Promise<string[]> {
   const target = await fs.realpath(file).catch(() => file)
-  const folder = dirname(target)
-  const names = await fs.readdir(folder).catch((): string[] => [])
+  const isDead = async (path: string, name: string): Promise<boolean> => {
+    if (name.startsWith(stagingPrefix(target))) return isAbandoned(path)
+    if (name.startsWith(keptPrefix(target))) return isNeverSwapped(path, target, onWarning)
+    return false
+  }
+  const isDeadCopy = async (path: string, name: string): Promise<boolean> => {
+    if (name.startsWith(SCRATCH_PREFIX) || name.startsWith(COPY_PREFIX)) return isAbandoned(path)
+    return name.startsWith(SPOOL_PREFIX) && (await isOlderThan(path, OWNERLESS_MS))
+  }
+  return [
+    ...(await removeFrom(dirname(target), isDead, onWarning)),
+    ...(await removeFrom(temporaryDirectory, isDeadCopy, onWarning)),
+  ]
+}
+
+async function removeFrom(
+  folder: string,
+  isDead: (path: string, name: string) => Promise<boolean>,
+  onWarning: AdapterContext['onWarning'],
+): Promise<string[]> {
   const removed: string[] = []
-  for (const name of names) {
+  for (const name of await fs.readdir(folder).catch((): string[] => [])) {
     const path = join(folder, name)
-    const dead =
-      (name.startsWith(stagingPrefix(target)) && (await isAbandoned(path))) ||
-      (name.startsWith(keptPrefix(target)) && (await isNeverSwapped(path, target)))
-    if (!dead) continue
-    await fs.rm(path, { recursive: true, force: true })
-    removed.push(path)
+    if (!(await isDead(path, name))) continue
+    try {
+      await fs.rm(path, { recursive: true, force: true })
+      removed.push(path)
+    } catch (error) {
+      onWarning(`Could not remove ${path}: ${error instanceof Error ? error.message : String(error)}`)
+    }
   }
   return removed
 }
 
 async function isAbandoned(folder: string): Promise<boolean> {
+  let owner: ProcessIdentity
   try {
-    const owner = JSON.parse(await fs.readFile(join(folder, OWNER_FILE), 'utf8')) as ProcessIdentity
-    return (await livenessOf(owner)) === 'dead'
-  } catch {
-    // Killed before it could say whose it is; a live one says so within milliseconds.
-    const made = await fs.stat(folder).catch(() => undefined)
-    return made !== undefined && Date.now() - made.mtimeMs > 60_000
+    owner = JSON.parse(await fs.readFile(join(folder, OWNER_FILE), 'utf8')) as ProcessIdentity
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code !== undefined && code !== 'ENOENT') return false // another user's
+    return isOlderThan(folder, OWNERLESS_MS)
   }
+  const liveness = await livenessOf(owner)
+  if (liveness !== 'unknown') return liveness === 'dead'
+  const names = await fs.readdir(folder).catch((): string[] => [])
+  const still = await Promise.all(['.', ...names].map((name) => isOlderThan(join(folder, name), STOOD_STILL_MS)))
+  return !still.includes(false)
 }
 
-async function isNeverSwapped(folder: string, target: string): Promise<boolean> {
-  const [kept, live] = await Promise.all([
-    fs.stat(join(folder, basename(target))).catch(() => undefined),
-    fs.stat(target).catch(() => undefined),
-  ])
-  if (!live) return false
-  if (!kept) return (await fs.readdir(folder).catch(() => ['unknown'])).length === 0
-  return kept.ino === live.ino && kept.dev === live.dev
+async function isOlderThan(path: string, ageMs: number): Promise<boolean> {
+  const found = await fs.stat(path).catch(() => undefined)
+  return found !== undefined && Date.now() - found.mtimeMs > ageMs
+}
+
+async function isNeverSwapped(folder: string, target: string, onWarning: AdapterContext['onWarning']): Promise<boolean> {
+  const names = await fs.readdir(folder).catch(() => ['unknown'])
+  if (names.length === 0) return (await fileIdentity(target)) !== undefined
+  const kept = await fileIdentity(join(folder, basename(target)))
+  if (kept === undefined || kept !== (await fileIdentity(target))) return false
+  for (const name of names) {
+    if ((await fileIdentity(join(folder, name))) === (await fileIdentity(join(dirname(target), name)))) continue
+    onWarning(
+      `${join(folder, name)} belongs to the live database: a restore was killed just before it replaced both. Keep it.`,
+    )
+    return false
+  }
+  return true
 }

@@ -13,7 +13,7 @@ import {
 import { runJob } from './child-process.ts'
 import { refuseOpeners } from './in-use.ts'
 import type { CheckedOptions } from './options.ts'
-import { keptFolder, OWNER_FILE, stagingFolder } from './places.ts'
+import { fileIdentity, keptFolder, OWNER_FILE, SCRATCH_PREFIX, stagingFolder } from './places.ts'
 
 export const ENGINE = 'sqlite'
 const WRITE_BYTES = 1024 * 1024
@@ -76,15 +76,20 @@ async function checkTarget(
   return file
 }
 
-/** A symbolic link stays a link: the file that it names is replaced. */
+/** A symbolic link stays a link: the file that it names is replaced, or made when it is not there. */
 async function realPath(file: string): Promise<string> {
-  return fs.realpath(file).catch(() => file)
+  try {
+    return await fs.realpath(file)
+  } catch {
+    const link = await fs.readlink(file).catch(() => undefined)
+    return link === undefined ? file : realPath(resolve(dirname(file), link))
+  }
 }
 
 async function makeStagingFolder(target: string | undefined, ctx: AdapterContext): Promise<string> {
   const folder =
     target === undefined
-      ? join(ctx.temporaryDirectory, `taskflow-backup-scratch-${ctx.randomId(12)}`)
+      ? join(ctx.temporaryDirectory, SCRATCH_PREFIX + ctx.randomId(12))
       : stagingFolder(target, ctx.randomId(12))
   try {
     await fs.mkdir(folder, { mode: 0o700 })
@@ -134,13 +139,18 @@ export async function replaceDatabase(
   const { busyTimeoutMs } = options
   // From here on an abort would only hide what was done: the swap takes milliseconds.
   const settled = { ...ctx, signal: new AbortController().signal }
-  const { keptSomething } = await runJob('swap', { staged, target, kept, evenIfInUse, busyTimeoutMs }, settled)
-  return {
-    engine: ENGINE,
-    target,
-    ...(keptSomething && { kept: join(kept, basename(target)) }),
-    promotedAt: promotedAt.toISOString(),
+  const keptFile = join(kept, basename(target))
+  const before = staged === null ? undefined : await fileIdentity(staged)
+  let keptDatabase: boolean
+  try {
+    ;({ keptDatabase } = await runJob('swap', { staged, target, kept, evenIfInUse, busyTimeoutMs }, settled))
+  } catch (error) {
+    // Killed by somebody between the swap and its answer, it has done its work all the same.
+    keptDatabase = (await fileIdentity(keptFile)) !== undefined
+    const done = (await fileIdentity(target)) === before && (before !== undefined || keptDatabase)
+    if (!done) throw error
   }
+  return { engine: ENGINE, target, ...(keptDatabase && { kept: keptFile }), promotedAt: promotedAt.toISOString() }
 }
 
 /** Takes a promote back. What is at the target now is kept in its turn. */

@@ -69,6 +69,11 @@ export interface Member {
     readonly codecs: readonly CodecUse[]
     /** Length and hash of the plain content; called after `body` has ended. */
     readonly plain: () => StreamFacts
+    /**
+     * Length and hash of `body` itself, where the source has them: then the app's process need not hash it again.
+     * Called after `body` has ended; the length is held against what arrived.
+     */
+    readonly stored?: () => StreamFacts
   }
 }
 

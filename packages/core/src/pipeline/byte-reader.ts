@@ -10,15 +10,21 @@ export class ByteReader {
 
   /** The next `length` bytes without consuming them; fewer only at the end of the stream. */
   async peek(length: number): Promise<Buffer> {
-    while (this.#pending.length < length && !this.#ended) {
+    // Joined once, however small the pieces are.
+    const pieces: Uint8Array[] = this.#pending.length === 0 ? [] : [this.#pending]
+    let bytes = this.#pending.length
+    while (bytes < length && !this.#ended) {
       const { value, done } = await this.#source.next()
-      if (done) this.#ended = true
-      else
-        this.#pending =
-          this.#pending.length === 0
-            ? Buffer.from(value.buffer, value.byteOffset, value.length)
-            : Buffer.concat([this.#pending, value])
+      if (done) {
+        this.#ended = true
+      } else {
+        pieces.push(value)
+        bytes += value.length
+      }
     }
+    const [first] = pieces
+    if (pieces.length > 1) this.#pending = Buffer.concat(pieces)
+    else if (first) this.#pending = Buffer.from(first.buffer, first.byteOffset, first.length)
     return this.#pending.subarray(0, length)
   }
 

@@ -41,7 +41,7 @@ export async function fanOut(source: AsyncIterable<Uint8Array>, sinks: readonly 
 }
 
 function startBranch(sink: Sink) {
-  const body = new PassThrough({ highWaterMark: WAITING_BYTES })
+  const body = new PassThrough({ writableHighWaterMark: WAITING_BYTES, readableHighWaterMark: 64 * 1024 })
   body.on('error', () => {}) // told through `done`
   let failure: { error: unknown } | undefined
   const done = sink.receive(body).then(

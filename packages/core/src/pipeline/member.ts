@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import { Readable as ReadableStream } from 'node:stream'
 import type { Compression, Member } from '../contracts/adapter.ts'
-import type { CodecUse, ManifestMember } from '../contracts/backup.ts'
+import type { CodecUse, ManifestMember, StreamFacts } from '../contracts/backup.ts'
 import { BackupError, toBackupError } from '../errors.ts'
 import { isReservedFile } from '../layout.ts'
 import { isKeySegment } from '../storage/key.ts'
@@ -20,7 +20,7 @@ export interface Outgoing {
 }
 
 /**
- * Puts the stages behind a member's body: meter, compress (unless the source has done both), meter.
+ * Puts the stages behind a member's body: meter, compress, meter; those that the source has done already are left out.
  *
  * @throws `CONTRACT_BROKEN` for a member that no storage would take
  */
@@ -41,11 +41,34 @@ export function outgoing(member: Member, compression: Compression): Outgoing {
   const plain = new Meter()
   const stored = new Meter()
   const stages = encoded ? body : compress(plain.through(body), compression)
+  const given = encoded?.stored
+  let sent = 0
+  async function* counted(): AsyncGenerator<Uint8Array> {
+    for await (const piece of body as AsyncIterable<Buffer>) {
+      sent += piece.length
+      yield piece
+    }
+  }
   return {
     file,
-    stored: stored.through(stages),
-    facts: () => ({ name, file, codecs, plain: encoded ? encoded.plain() : plain.facts(), stored: stored.facts() }),
+    stored: given ? counted() : stored.through(stages),
+    facts: () => ({
+      name,
+      file,
+      codecs,
+      plain: encoded ? encoded.plain() : plain.facts(),
+      stored: given ? sameLength(given(), sent, file) : stored.facts(),
+    }),
   }
+}
+
+/** The source's own facts of what it sent, if that is as long as what arrived. */
+function sameLength(given: StreamFacts, bytes: number, file: string): StreamFacts {
+  if (given.bytes === bytes) return given
+  throw new BackupError(
+    'CONTRACT_BROKEN',
+    `The adapter sent ${bytes} bytes of ${file} and says that it sent ${given.bytes}.`,
+  )
 }
 
 /**

@@ -113,8 +113,11 @@ export async function undoRestore(
         `The record is of ${record.engine}, the plan's adapter is for ${plan.adapter.engine}.`,
       )
     }
-    work.emit({ type: 'started' })
-    return { result: await plan.adapter.undo(record, work.adapterContext('promoting')) }
+    // A prune beside it would take what is kept for a left-over.
+    return withLock(work, 'undoRestore', 'read', async (signal) => {
+      work.emit({ type: 'started' })
+      return { result: await plan.adapter.undo(record, work.adapterContext('promoting', signal)) }
+    })
   })
 }
 

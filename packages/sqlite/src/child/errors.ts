@@ -17,5 +17,9 @@ export function sourceError(error: unknown, file: string): BackupError {
       'The database is damaged: restore a backup, or recover with `sqlite3 FILE .recover`.',
     )
   }
+  if (/^SQLITE_(CANTOPEN|READONLY)/.test(code)) {
+    const hint = 'Let this process write to the folder: SQLite needs that even to read a database in WAL mode, or after a crash.'
+    return failure('SOURCE_UNREADABLE', false, hint)
+  }
   return failure('SOURCE_UNREADABLE')
 }

@@ -1,22 +1,26 @@
-import { mkdtempSync, openSync, rmSync } from 'node:fs'
+import { mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { BackupError, FRAME_BYTES } from '@taskflow-backup/core'
+import { BackupError, FRAME_BYTES, ownIdentity, toBackupError } from '@taskflow-backup/core'
 import type Database from 'better-sqlite3'
 import type { ImageMethod, SourceSettings } from '../jobs.ts'
+import { COPY_PREFIX, OWNER_FILE } from '../places.ts'
 import { sourceError } from './errors.ts'
 import { HEADER_BYTES, parseHeader } from './header.ts'
 import type { OpenSource } from './open-source.ts'
 import { type Snapshot, takeSnapshot, takeStaticCopy } from './snapshot.ts'
-import { hasRoomFor, Spool } from './spool.ts'
+import { openSpool, type Spool } from './spool.ts'
 import { readAt } from './wal.ts'
 
 /** A log that has grown by this much since the pin is let go. */
 const LOG_GROWTH_BYTES = 256 * 1024 * 1024
 /** For SQLite's online backup: more pages than any database has, so that it is one step and sees one state. */
 const ALL_PAGES = 0x7fffffff
-/** A database in rollback-journal mode up to this size is read under its lock directly. */
-const SMALL_BYTES = 4 * FRAME_BYTES
+/**
+ * A database in rollback-journal mode up to this size is read under its lock directly: so many frames are always in
+ * flight, so that it is let go before the first of them has to be taken by the destination.
+ */
+const SMALL_BYTES = 3 * FRAME_BYTES
 
 /** An image of a database, ready to be read once. */
 export interface Image {
@@ -41,7 +45,20 @@ export async function openImage(source: OpenSource, settings: SourceSettings): P
     }
     const reason = whyNotSinglePass(source.connection, settings)
     if (reason) return await onlineBackup(source, source.connection, settings, reason)
-    return imageOf(takeSnapshot(source, source.connection, settings.busyTimeoutMs), 'single-pass', source, settings, [])
+    try {
+      return imageOf(
+        takeSnapshot(source, source.connection, settings.busyTimeoutMs),
+        'single-pass',
+        source,
+        settings,
+        [],
+      )
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'SQLITE_READONLY') throw error
+      source.connection.exec('ROLLBACK')
+      const why = 'this process may only read, and SQLite tells the commit mark to those who may write'
+      return await onlineBackup(source, source.connection, settings, why)
+    }
   } catch (error) {
     throw sourceError(error, source.file)
   }
@@ -104,7 +121,7 @@ class Holding {
   readonly #sinceMs = performance.now()
   readonly #logBytes: number
   #spool: { file: Spool; from: number } | undefined
-  #maySpool = true
+  #maySpool: boolean
   #released = false
 
   constructor(snapshot: Snapshot, source: OpenSource, settings: SourceSettings, notes: string[]) {
@@ -114,6 +131,7 @@ class Holding {
     this.#notes = notes
     this.#blocksWriters = source.connection !== undefined && snapshot.journalMode !== 'wal'
     this.#logBytes = snapshot.logBytes()
+    this.#maySpool = source.connection !== undefined // a copy keeps nobody waiting
   }
 
   get #heldMs(): number {
@@ -152,12 +170,12 @@ class Holding {
     const { pageSize, pageCount } = this.#snapshot
     const total = pageSize * pageCount
     const folder = this.#settings.temporaryDirectory
-    if (!hasRoomFor(folder, total - from)) {
+    const file = openSpool(folder, total - from)
+    if (!file) {
       this.#maySpool = false
       this.#notes.push(`${folder} had no room for a temporary copy, so the database was held for the whole backup.`)
       return
     }
-    const file = new Spool(folder)
     for (let at = from; at < total; at += FRAME_BYTES)
       file.append(this.#readHeld(at, Math.min(FRAME_BYTES, total - at)))
     this.#spool = { file, from }
@@ -193,8 +211,9 @@ async function onlineBackup(
   settings: SourceSettings,
   reason: string,
 ): Promise<Image> {
-  const folder = mkdtempSync(join(settings.temporaryDirectory, 'taskflow-backup-'))
+  const folder = makeCopyFolder(settings.temporaryDirectory)
   try {
+    writeFileSync(join(folder, OWNER_FILE), JSON.stringify(await ownIdentity()), { mode: 0o600 })
     const startedMs = performance.now()
     const consistentAt = new Date()
     const copy = join(folder, 'copy.db')
@@ -213,5 +232,13 @@ async function onlineBackup(
     return imageOf(copied, 'online-backup', { ...source, connection: undefined }, settings, notes)
   } finally {
     rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+function makeCopyFolder(temporaryDirectory: string): string {
+  try {
+    return mkdtempSync(join(temporaryDirectory, COPY_PREFIX))
+  } catch (error) {
+    throw toBackupError(error, 'SOURCE_UNREADABLE', 'There is no place for a temporary copy')
   }
 }

@@ -43,14 +43,14 @@ function connect(file: string, header: DatabaseHeader, timeout: number): Databas
     return connectReadOnly(file, timeout)
   } catch (error) {
     const code = (error as { code?: string }).code ?? ''
+    if (/^SQLITE_(CANTOPEN|READONLY)/.test(code) && header.wal && isOnReadOnlyFileSystem(file)) {
+      refuseUnreadLog(file)
+      return undefined
+    }
     // A crashed writer's journal has to be rolled back first, which a read-only connection may not do.
     if (code === 'SQLITE_READONLY_ROLLBACK' || code === 'SQLITE_READONLY_RECOVERY') {
       rollBackJournal(file, timeout)
       return connectReadOnly(file, timeout)
-    }
-    if (code.startsWith('SQLITE_CANTOPEN') && header.wal && isOnReadOnlyFileSystem(file)) {
-      refuseUnreadLog(file)
-      return undefined
     }
     throw error
   }

@@ -20,6 +20,7 @@ export async function sendImage(
   const image = await openImage(source, input)
   const totalBytes = image.pageSize * image.pageCount
   const plain = new Meter()
+  const stored = new Meter()
   const output = new Socket({ fd: OUTPUT_FD, readable: false, writable: true })
   const frames = inOrder(image.chunks(), availableParallelism() + 2, (chunk) => {
     const compressed = compressFrame(chunk, input.compression)
@@ -28,7 +29,9 @@ export async function sendImage(
     return compressed
   })
   for await (const frame of frames) {
-    if (!output.write(frame)) await once(output, 'drain')
+    const room = output.write(frame)
+    stored.update(frame)
+    if (!room) await once(output, 'drain')
   }
   output.end()
   await once(output, 'finish')
@@ -36,6 +39,7 @@ export async function sendImage(
   return {
     database: { ...database, pageSize, pageCount, journalMode },
     plain: plain.facts(),
+    stored: stored.facts(),
     method: image.method,
     consistentAt: image.consistentAt.toISOString(),
     mark: image.mark,

@@ -41,13 +41,13 @@ interface PinnedLog {
  * @throws `SOURCE_BUSY`, and what SQLite throws
  */
 export function takeSnapshot(source: OpenSource, connection: Database.Database, busyTimeoutMs: number): Snapshot {
-  const pageSize = connection.pragma('page_size', { simple: true }) as number
   const probe = new Database(source.file, { readonly: true, fileMustExist: true, timeout: busyTimeoutMs })
   try {
     for (let look = 1; look <= MOST_LOOKS; look++) {
       connection.exec('BEGIN')
       connection.prepare('SELECT count(*) FROM sqlite_schema').get() // this, not BEGIN, begins the read
       refuseReplacedFile(source)
+      const pageSize = connection.pragma('page_size', { simple: true }) as number
       const journalMode = connection.pragma('journal_mode', { simple: true }) as string
       const log = journalMode === 'wal' ? lookAtLog(source.file, probe, pageSize) : 'empty'
       if (log !== 'moved') {
@@ -135,7 +135,7 @@ function open(
   return {
     ...facts,
     consistentAt: new Date(),
-    mark: log ? `wal:${log.header.toString('hex', 16, 24)}:${log.lastFrame}` : `file:${source.header.changeCounter}`,
+    mark: log ? `wal:${log.header.toString('hex', 16, 24)}:${log.lastFrame}` : `file:${readAt(fd, 4, 24).readUInt32BE()}`,
     readPages,
     logBytes: () => statSync(`${source.file}-wal`, { throwIfNoEntry: false })?.size ?? 0,
     release: () => {
@@ -145,20 +145,26 @@ function open(
   }
 }
 
-/** A file in a read-only file system, which nobody can write to: read as it is. */
+/**
+ * A file in a read-only file system, read as it is. Somebody may still write to it through another mount.
+ *
+ * @throws `SOURCE_BUSY` from `readPages` when it changed
+ */
 export function takeStaticCopy(source: OpenSource): Snapshot {
   const { pageSize, pageCount, changeCounter } = source.header
-  const { size } = fstatSync(source.fd)
+  const before = fstatSync(source.fd, { bigint: true })
   return {
     pageSize,
-    pageCount: pageCount ?? Math.ceil(size / pageSize),
+    pageCount: pageCount ?? Math.ceil(Number(before.size) / pageSize),
     journalMode: 'wal',
     consistentAt: new Date(),
     mark: `file:${changeCounter}`,
     readPages: (first, count) => {
       const bytes = Buffer.allocUnsafeSlow(count * pageSize)
       readFile(source.fd, bytes, (first - 1) * pageSize)
-      return bytes
+      const now = fstatSync(source.fd, { bigint: true })
+      if (now.mtimeNs === before.mtimeNs && now.size === before.size) return bytes
+      throw new BackupError('SOURCE_BUSY', `${source.file} changed while it was copied.`, { retryable: true })
     },
     logBytes: () => 0,
     release: () => {},

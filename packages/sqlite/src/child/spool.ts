@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, statfsSync, unlinkSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { SPOOL_PREFIX } from '../places.ts'
 import { readAt } from './wal.ts'
 
 /** Writes larger than this stall on first-touched page cache. */
@@ -15,7 +16,7 @@ export class Spool {
   #length = 0
 
   constructor(folder: string) {
-    const file = join(folder, `taskflow-backup-${randomBytes(8).toString('hex')}.spool`)
+    const file = join(folder, SPOOL_PREFIX + randomBytes(8).toString('hex'))
     this.#fd = openSync(file, 'wx+', 0o600)
     unlinkSync(file)
   }
@@ -33,6 +34,15 @@ export class Spool {
 
   close(): void {
     closeSync(this.#fd)
+  }
+}
+
+/** A spool in `folder` for `bytes`; `undefined` when the folder cannot take it. */
+export function openSpool(folder: string, bytes: number): Spool | undefined {
+  try {
+    return hasRoomFor(folder, bytes) ? new Spool(folder) : undefined
+  } catch {
+    return undefined
   }
 }
 

@@ -43,15 +43,18 @@ export function swap(settings: SwapSettings, onWarning: (message: string) => voi
   const exists = existsSync(target)
   if (staged !== null && exists) takeOverOwner(staged, target)
   const held = exists ? lockExclusively(settings) : undefined
+  // Emptying a long log takes its time: whoever opened the file meanwhile waits for the lock and sees nothing yet.
+  if (held && !evenIfInUse) refuseOpeners(target, findOpeners(target), process.ppid)
   const sidecars = held ? [] : SIDECARS.filter((suffix) => existsSync(target + suffix))
-  const keptSomething = exists || sidecars.length > 0
-  if (keptSomething) mkdirSync(kept, { mode: 0o700 })
+  const makeKept = exists || sidecars.length > 0
+  if (makeKept) mkdirSync(kept, { mode: 0o700 })
   const keptFile = join(kept, basename(target))
   // A second name for the old database first: from here to the rename it is live, and kept as well.
   if (exists) linkOrCopy(target, keptFile)
-  for (const suffix of sidecars) renameSync(target + suffix, keptFile + suffix)
-  if (held) for (const suffix of SIDECARS) rmSync(target + suffix, { force: true })
-  if (keptSomething) syncFolder(kept)
+  for (const suffix of sidecars) linkOrCopy(target + suffix, keptFile + suffix)
+  if (makeKept) syncFolder(kept)
+  // Last before the rename: a log that could not be emptied is part of the old database.
+  for (const suffix of SIDECARS) rmSync(target + suffix, { force: true })
   if (staged === null) rmSync(target, { force: true })
   else if (exists) renameSync(staged, target)
   else linkNew(staged, target)
@@ -60,7 +63,7 @@ export function swap(settings: SwapSettings, onWarning: (message: string) => voi
   if (exists)
     for (const { pid, command } of findOpeners(keptFile))
       onWarning(`Process ${pid} (${command}) still has the replaced database open: end it.`)
-  return { keptSomething }
+  return { keptDatabase: exists }
 }
 
 /** The new file belongs to whom the old one belonged to, with the same rights. */
