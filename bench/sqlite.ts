@@ -1,5 +1,5 @@
 // Measures backup, verification and restore of a SQLite database against other tools, all in one run.
-//   pnpm --filter ./bench sqlite [--gib 1] [--rounds 3] [--folder DIR] [--writer 0|1] [--only backup|read]
+//   pnpm --filter ./bench sqlite [--gib 1] [--rounds 3] [--folder DIR] [--data records|prose] [--writer 0|1] [--only backup|read]
 // The methods take turns, so that a machine that gets slower gets slower for all; ratios are medians of the rounds.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -7,7 +7,7 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { makeDatabase } from './make-database.ts'
+import { makeDatabase, type Shape } from './make-database.ts'
 import { has, here, median, quote, type Run, run, table, worker } from './measure.ts'
 
 const { values } = parseArgs({
@@ -16,13 +16,14 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     folder: { type: 'string', default: join(tmpdir(), 'taskflow-backup-bench') },
     writer: { type: 'string', default: '1' },
+    data: { type: 'string', default: 'records' },
     only: { type: 'string' },
   },
 })
 const rounds = Number(values.rounds)
 mkdirSync(values.folder, { recursive: true })
-const database = join(values.folder, `taskflow-${values.gib}g.db`)
-const bytes = makeDatabase(database, Number(values.gib) * 1024 ** 3)
+const database = join(values.folder, `${values.data}-${values.gib}g.db`)
+const bytes = makeDatabase(database, Number(values.gib) * 1024 ** 3, values.data as Shape)
 const at = (name: string): string => quote(join(values.folder, name))
 const db = quote(database)
 const backups = join(values.folder, 'backups')
@@ -108,7 +109,7 @@ function reportApp(title: string, runs: readonly Run[]): (string | number)[] {
 
 const appRows: (string | number)[][] = []
 console.log(
-  `${(bytes / 1024 ** 3).toFixed(2)} GiB, ${cpus()[0]?.model}, ${availableParallelism()} cores, ${Math.round(totalmem() / 1024 ** 3)} GiB memory, Node ${process.versions.node}, ${rounds} rounds\n`,
+  `${(bytes / 1024 ** 3).toFixed(2)} GiB of ${values.data}, ${cpus()[0]?.model}, ${availableParallelism()} cores, ${Math.round(totalmem() / 1024 ** 3)} GiB memory, Node ${process.versions.node}, ${rounds} rounds\n`,
 )
 
 if (values.only !== 'read') {

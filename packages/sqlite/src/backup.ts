@@ -25,6 +25,8 @@ export async function* backupFull(
   ctx: AdapterContext,
 ): AsyncGenerator<Member, BackupFacts, void> {
   const job = startJob('image', { ...sourceSettings(options, ctx.temporaryDirectory), compression }, ctx)
+  // The child has no other clock than the system's; the plan may have one.
+  const skewMs = ctx.now().getTime() - Date.now()
   let facts: ImageFacts | undefined
   async function* body(): AsyncGenerator<Buffer> {
     yield* job.output as AsyncIterable<Buffer>
@@ -42,10 +44,11 @@ export async function* backupFull(
         stored: () => (facts as ImageFacts).stored,
       },
     }
-    const { database, method, consistentAt, mark, notes } = await job.result
+    const { database, method, mark, notes, ...image } = await job.result
+    const consistentAt = new Date(Date.parse(image.consistentAt) + skewMs)
     return {
-      consistentAt: new Date(consistentAt),
-      position: { end: `${consistentAt}/${mark}` },
+      consistentAt,
+      position: { end: `${consistentAt.toISOString()}/${mark}` },
       source: toSourceFacts(options.file, database),
       method,
       notes,

@@ -4,7 +4,7 @@ import { constants, setPriority } from 'node:os'
 import { dirname, extname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { type AdapterContext, BackupError, type ErrorCode } from '@taskflow-backup/core'
+import { type AdapterContext, BackupError, type ErrorCode, toBackupError } from '@taskflow-backup/core'
 import type { Answer, JobMessage, JobName, Jobs } from './jobs.ts'
 
 /** What a child says on its error output is kept up to this length, for the cause of an error. */
@@ -94,12 +94,12 @@ async function collect<N extends JobName>(
       setTimeout(() => child.kill('SIGKILL'), EXIT_MS).unref()
     }
   })
-  const ended = await Promise.race([
-    once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>,
-    once(child, 'error').then(([error]) => error as Error),
-  ])
+  // `once` rejects with what a child that could not be started emits as its error.
+  const ended = await (once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>).catch(
+    (error: Error) => error,
+  )
   if (child.connected) await once(child, 'disconnect') // the answer may still be on its way
-  if (ctx.signal.aborted && answer?.type !== 'result') throw ctx.signal.reason
+  if (answer?.type !== 'result') refuseAborted(ctx)
   if (ended instanceof Error)
     throw new BackupError('CHILD_FAILED', `The job ${name} could not be started: ${ended.message}`, { cause: ended })
   if (answer?.type === 'error') {
@@ -113,6 +113,11 @@ async function collect<N extends JobName>(
   throw new BackupError('CHILD_FAILED', `The job ${name} ${how}. ${lastLines(stderr)}`.trim(), {
     retryable: signal !== null,
   })
+}
+
+/** Throws `ABORTED` when the work is not wanted any more. */
+export function refuseAborted({ signal }: Pick<AdapterContext, 'signal'>): void {
+  if (signal.aborted) throw toBackupError(signal.reason, 'ABORTED', 'The work was aborted')
 }
 
 function lastLines(text: string): string {

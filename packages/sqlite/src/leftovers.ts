@@ -20,7 +20,10 @@ const STOOD_STILL_MS = 24 * 3_600_000
  * Removes what killed processes left: staging folders beside the database, a second name of the live file that was made
  * just before the swap that never came, and temporary copies. Only what belongs to a process that has ended.
  */
-export async function removeLeftovers(file: string, { temporaryDirectory, onWarning }: AdapterContext): Promise<string[]> {
+export async function removeLeftovers(
+  file: string,
+  { temporaryDirectory, onWarning }: AdapterContext,
+): Promise<string[]> {
   const target = await fs.realpath(file).catch(() => file)
   const isDead = async (path: string, name: string): Promise<boolean> => {
     if (name.startsWith(stagingPrefix(target))) return isAbandoned(path)
@@ -77,7 +80,11 @@ async function isOlderThan(path: string, ageMs: number): Promise<boolean> {
   return found !== undefined && Date.now() - found.mtimeMs > ageMs
 }
 
-async function isNeverSwapped(folder: string, target: string, onWarning: AdapterContext['onWarning']): Promise<boolean> {
+async function isNeverSwapped(
+  folder: string,
+  target: string,
+  onWarning: AdapterContext['onWarning'],
+): Promise<boolean> {
   const names = await fs.readdir(folder).catch(() => ['unknown'])
   if (names.length === 0) return (await fileIdentity(target)) !== undefined
   const kept = await fileIdentity(join(folder, basename(target)))

@@ -10,7 +10,7 @@ import {
   toBackupError,
   type UndoRecord,
 } from '@taskflow-backup/core'
-import { runJob } from './child-process.ts'
+import { refuseAborted, runJob } from './child-process.ts'
 import { refuseOpeners } from './in-use.ts'
 import type { CheckedOptions } from './options.ts'
 import { fileIdentity, keptFolder, OWNER_FILE, SCRATCH_PREFIX, stagingFolder } from './places.ts'
@@ -35,6 +35,7 @@ export async function stageRestore(
   const location = join(folder, target === undefined ? 'restored.db' : basename(target))
   try {
     await refuseFullDisk(folder, member.plain.bytes)
+    refuseAborted(ctx)
     await writeFile(location, await backup.open(member.name))
   } catch (error) {
     await discard()

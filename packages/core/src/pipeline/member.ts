@@ -98,11 +98,17 @@ export function incoming(member: ManifestMember, object: Readable, onBytes: (byt
       compare(member.file, 'stored', stored, member.stored)
       compare(member.name, 'plain', plain, member.plain)
     } catch (error) {
-      throw toBackupError(error, 'STORAGE_FAILED', `Cannot read ${member.file}`)
+      throw named(toBackupError(error, 'STORAGE_FAILED', `Cannot read ${member.file}`), member.file)
     } finally {
       object.destroy()
     }
   }
+}
+
+/** A decoder knows what is wrong, but not with which member. */
+function named(error: BackupError, file: string): BackupError {
+  if (error.code !== 'MEMBER_DAMAGED' || error.message.includes(file)) return error
+  return new BackupError('MEMBER_DAMAGED', `${file}: ${error.message}`, { cause: error })
 }
 
 /** Reads a stored object to its end and throws `MEMBER_DAMAGED` unless length and hash are those of the manifest. */

@@ -38,7 +38,7 @@ function summarize(decisions: readonly Decision[], entries: readonly CatalogEntr
   const removed = entriesOf(false)
   // Without an entry for every backup that goes, a sum would be too small.
   const freedBytes = removed.reduce((sum, entry) => sum + entry.storedBytes, 0)
-  const freed = removed.length === removedCount ? `; frees ${formatBytes(freedBytes)} in each destination` : ''
+  const freed = removed.length === removedCount ? `; frees ${formatBytes(freedBytes)}` : ''
   return `${kept} and removes ${removedCount}${countKinds(removed)}${freed}.`
 }
 

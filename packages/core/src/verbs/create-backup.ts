@@ -5,8 +5,9 @@ import { BackupError, throwIfAborted, toBackupError } from '../errors.ts'
 import { GENERATOR } from '../generator.ts'
 import { fileStem, newBackupId, newChainName } from '../layout.ts'
 import type { Lock } from '../lock.ts'
-import { readManifest, serializeManifest } from '../manifest.ts'
-import type { BackupPlan, Destination } from '../plan.ts'
+import { serializeManifest } from '../manifest.ts'
+import { ManifestReader } from '../manifest-reader.ts'
+import type { BackupPlan } from '../plan.ts'
 import { BackupWriter, type DestinationOutcome } from './backup-writer.ts'
 import { runVerb, type VerbOptions, type Work, withLock } from './run.ts'
 
@@ -59,6 +60,8 @@ export async function createBackup(plan: BackupPlan, options: CreateBackupOption
     if (closed)
       throw new BackupError('STORAGE_READ_ONLY', `Destination ${closed.name} is required and can only be read.`)
     const startedAtMs = performance.now()
+    // Asked before anything is written anywhere: is the source there, and may we read it?
+    await plan.adapter.describe(work.adapterContext('looking'))
     const made = await withLock(work, 'createBackup', 'write', async (signal, lock) => {
       const start = kind === 'full' ? { kind } : await findBase(plan, kind, work)
       try {
@@ -98,7 +101,7 @@ interface Start {
 const upgrade = (kind: BackupKind, reason: string): Start => ({ kind: 'full', requested: { kind, reason } })
 
 /** Finds the newest chain and what a backup of `kind` continues there, or says why a full has to be made instead. */
-async function findBase(plan: BackupPlan, kind: BackupKind, { signal }: Work): Promise<Start> {
+async function findBase(plan: BackupPlan, kind: BackupKind, { warn }: Work): Promise<Start> {
   const orFull = (reason: string): Start => {
     if (plan.strictKinds) throw new BackupError('BASE_MISSING', reason)
     return upgrade(kind, reason)
@@ -113,16 +116,21 @@ async function findBase(plan: BackupPlan, kind: BackupKind, { signal }: Work): P
   const lacks = (name: string): boolean => needed.some((backup) => !backup.destinations.includes(name))
   const lacking = plan.destinations.find(({ name, required }) => required && lacks(name))
   if (lacking) return orFull(`Destination ${lacking.name} does not hold the whole chain ${full.chain}.`)
-  const home = plan.destinations.find((destination) => destination.required) as Destination
-  const [fullManifest, previousManifest] = await Promise.all(
-    [full.id, previous.id].map((id) => readManifest(home.storage, plan.name, id, signal)),
-  )
+  const manifests = new ManifestReader(plan, warn)
+  let base: NonNullable<BackupRequest['base']>
+  try {
+    base = { full: await manifests.read(full), previous: await manifests.read(previous) }
+  } catch (thrown) {
+    const error = toBackupError(thrown, 'STORAGE_FAILED', `Cannot read the manifests of chain ${full.chain}`)
+    if (error.code !== 'MANIFEST_DAMAGED' && error.code !== 'OBJECT_MISSING') throw error
+    return orFull(error.message)
+  }
   const without = plan.destinations.map(({ name }) => name).filter(lacks)
   return {
     kind,
     chain: full.chain,
     after: (chain.at(-1) as CatalogEntry).startedAt,
-    base: { full: fullManifest as Manifest, previous: previousManifest as Manifest },
+    base,
     without: new Set(without),
   }
 }

@@ -2,11 +2,12 @@ import { readCatalog } from '../catalog.ts'
 import { BackupError } from '../errors.ts'
 import { holdKey } from '../layout.ts'
 import type { BackupPlan } from '../plan.ts'
+import { withLock } from './run.ts'
 
 /**
  * Puts the chain of a backup on hold in every destination that has it: no prune removes it until it is released.
  *
- * @throws `BACKUP_NOT_FOUND`, and whatever a storage throws
+ * @throws `BACKUP_NOT_FOUND`, `PLAN_LOCKED` while a prune runs, and whatever a storage throws
  *
  * @example
  * ```ts
@@ -23,9 +24,12 @@ import type { BackupPlan } from '../plan.ts'
 export async function holdBackup(plan: BackupPlan, { id, reason }: { id: string; reason: string }): Promise<void> {
   if (typeof reason !== 'string' || reason.trim() === '')
     throw new BackupError('OPTIONS_INVALID', 'A hold needs a `reason`.')
-  const { chain, holders } = await findHolders(plan, id)
   const content = Buffer.from(`${JSON.stringify({ reason, heldAt: plan.runtime.now().toISOString() }, null, 2)}\n`)
-  await Promise.all(holders.map(({ storage }) => storage.put(holdKey(plan.name, chain), content)))
+  // A prune that runs at the same time would not see the hold and remove the chain all the same.
+  await withLock({ plan, signal: new AbortController().signal, warn: () => {} }, 'holdBackup', 'read', async () => {
+    const { chain, holders } = await findHolders(plan, id)
+    await Promise.all(holders.map(({ storage }) => storage.put(holdKey(plan.name, chain), content)))
+  })
 }
 
 /**

@@ -1,8 +1,8 @@
 import { readCatalog } from '../catalog.ts'
 import type { CatalogEntry, Manifest } from '../contracts/backup.ts'
-import { BackupError, toBackupError } from '../errors.ts'
+import { BackupError } from '../errors.ts'
 import { parseBackupId } from '../layout.ts'
-import { readManifest } from '../manifest.ts'
+import { ManifestReader } from '../manifest-reader.ts'
 import type { BackupPlan } from '../plan.ts'
 
 /** What to recover. */
@@ -56,7 +56,7 @@ export async function planRecovery(plan: BackupPlan, target: RecoveryTarget = {}
   const warnings = unreachable.map(
     ({ destination, message }) => `Destination ${destination} cannot be read: ${message}`,
   )
-  const manifests = new ManifestReader(plan, warnings)
+  const manifests = new ManifestReader(plan, (message) => warnings.push(message))
   const chosen =
     target.id === undefined
       ? await chooseByTime(plan, backups, target.at, manifests)
@@ -95,42 +95,6 @@ function checkTarget({ id, at }: RecoveryTarget): void {
     throw new BackupError('OPTIONS_INVALID', `Not the id of a backup: ${JSON.stringify(id)}.`)
   if (at !== undefined && !(at instanceof Date && !Number.isNaN(at.getTime()))) {
     throw new BackupError('OPTIONS_INVALID', '`at` must be a valid Date.')
-  }
-}
-
-/** Reads each manifest once, from the first destination that has it whole. */
-class ManifestReader {
-  readonly #plan: BackupPlan
-  readonly #warnings: string[]
-  readonly #read = new Map<string, Promise<Manifest>>()
-
-  constructor(plan: BackupPlan, warnings: string[]) {
-    this.#plan = plan
-    this.#warnings = warnings
-  }
-
-  read(entry: CatalogEntry): Promise<Manifest> {
-    let reading = this.#read.get(entry.id)
-    if (!reading) {
-      reading = this.#readAnew(entry)
-      this.#read.set(entry.id, reading)
-    }
-    return reading
-  }
-
-  async #readAnew(entry: CatalogEntry): Promise<Manifest> {
-    let first: BackupError | undefined
-    for (const { name, storage } of this.#plan.destinations) {
-      if (!entry.destinations.includes(name)) continue
-      try {
-        return await readManifest(storage, this.#plan.name, entry.id)
-      } catch (thrown) {
-        const error = toBackupError(thrown, 'STORAGE_FAILED', `Cannot read the manifest of ${entry.id}`)
-        this.#warnings.push(`Destination ${name}: ${error.message}`)
-        first ??= error
-      }
-    }
-    throw first ?? new BackupError('BACKUP_NOT_FOUND', `There is no backup ${entry.id}.`)
   }
 }
 

@@ -78,7 +78,7 @@ export async function restoreBackup(plan: BackupPlan, options: RestoreBackupOpti
           completed: { plainBytes: recovery.plainBytes, ...(last && { backupId: last.id, kind: last.kind }) },
         }
       } finally {
-        await staged.discard()
+        await discard(work, staged)
       }
     }),
   )
@@ -128,7 +128,7 @@ export async function stageRecovery(
   target: RestoreTarget,
   signal: AbortSignal,
   evenIfInUse = false,
-): Promise<{ staged: StagedRestore; destination: string }> {
+): Promise<{ staged: StagedRestore; destination: string; readBytes: number }> {
   const { plan, warn } = work
   const foreign = recovery.backups.find((manifest) => manifest.engine.name !== plan.adapter.engine)
   if (foreign) {
@@ -154,7 +154,7 @@ export async function stageRecovery(
         evenIfInUse,
       }
       const staged = await plan.adapter.restore(request, work.adapterContext('staging', signal))
-      return { staged, destination: name }
+      return { staged, destination: name, readBytes: bytes }
     } catch (thrown) {
       throwIfAborted(signal)
       const error = toBackupError(thrown, 'INTERNAL', `Restoring from ${name} failed`)
@@ -164,6 +164,16 @@ export async function stageRecovery(
     }
   }
   throw first
+}
+
+/** Removes what was staged; what cannot be removed hides neither a result nor a failure. */
+export async function discard({ warn }: Work, staged: StagedRestore): Promise<void> {
+  try {
+    await staged.discard()
+  } catch (thrown) {
+    const error = toBackupError(thrown, 'INTERNAL', `Could not remove ${staged.location}`)
+    warn(error.message, error.code)
+  }
 }
 
 /** Failures that another destination may not have. */

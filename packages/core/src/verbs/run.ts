@@ -3,6 +3,7 @@ import type { BackupEvent, Verb } from '../contracts/events.ts'
 import { type BackupError, throwIfAborted, toBackupError } from '../errors.ts'
 import { acquireLock, type Lock, type LockMode } from '../lock.ts'
 import type { BackupPlan, Destination } from '../plan.ts'
+import { NotifierQueue } from './notify.ts'
 
 /** What every verb that works takes. */
 export interface VerbOptions {
@@ -40,24 +41,20 @@ export async function runVerb<T>(
   work: (work: Work) => Promise<{ result: T; completed?: CompletedFields }>,
 ): Promise<T> {
   const startedAtMs = performance.now()
-  const telling: Promise<void>[] = []
   const signal = options.signal ?? new AbortController().signal
 
+  const notifiers = plan.notifiers.map(
+    (notify) =>
+      new NotifierQueue(notify, (message) => {
+        // Not told to the notifiers: the one that failed would fail again.
+        callListener(options.onEvent, { type: 'warning', plan: plan.name, verb, at: plan.runtime.now(), message })
+      }),
+  )
   const emit = (body: EventBody): void => {
     const event = { ...body, plan: plan.name, verb, at: plan.runtime.now() } as BackupEvent
     callListener(options.onEvent, event)
     if (event.type === 'progress') return
-    for (const notify of plan.notifiers) {
-      telling.push(
-        // A notifier that throws at once is no different from one that rejects.
-        Promise.resolve()
-          .then(() => notify(event))
-          .catch((error: unknown) => {
-            const message = `A notifier failed: ${error instanceof Error ? error.message : String(error)}`
-            callListener(options.onEvent, { type: 'warning', plan: plan.name, verb, at: plan.runtime.now(), message })
-          }),
-      )
-    }
+    for (const notifier of notifiers) notifier.add(event)
   }
   const warn = (message: string, code?: string): void => emit({ type: 'warning', message, ...(code && { code }) })
   const progress = (phase: string) => {
@@ -92,7 +89,7 @@ export async function runVerb<T>(
     emit({ type: 'failed', durationMs: elapsedMs(), code: error.code, message: error.message })
     throw error
   } finally {
-    await Promise.all(telling)
+    await Promise.all(notifiers.map((notifier) => notifier.settled()))
   }
 }
 
@@ -111,8 +108,8 @@ function callListener(onEvent: VerbOptions['onEvent'], event: BackupEvent): void
  * A reader goes on without a lock where none can be put: a restore must not fail because the disk is full.
  */
 export async function withLock<T>(
-  { plan, signal, warn }: Work,
-  verb: Verb,
+  { plan, signal, warn }: Pick<Work, 'plan' | 'signal' | 'warn'>,
+  verb: string,
   mode: LockMode,
   work: (signal: AbortSignal, lock: Pick<Lock, 'assertHeld'>) => Promise<T>,
 ): Promise<T> {

@@ -1,14 +1,15 @@
 import { readCatalog } from '../catalog.ts'
+import type { RestoreCheck } from '../contracts/adapter.ts'
 import type { Finding, JsonValue, Manifest, VerificationLevel } from '../contracts/backup.ts'
 import type { Verifier } from '../contracts/verifier.ts'
-import { BackupError, throwIfAborted, toBackupError } from '../errors.ts'
+import { BackupError, ERROR_CODES, throwIfAborted, toBackupError } from '../errors.ts'
 import { memberKey, verificationKey } from '../layout.ts'
 import { readManifest } from '../manifest.ts'
 import { openBackup } from '../open-backup.ts'
 import { checkStored } from '../pipeline/member.ts'
 import type { BackupPlan, Destination } from '../plan.ts'
 import { planRecovery } from './plan-recovery.ts'
-import { stageRecovery } from './restore-backup.ts'
+import { discard, stageRecovery } from './restore-backup.ts'
 import { runVerb, type VerbOptions, type Work, withLock } from './run.ts'
 
 const LEVELS: readonly VerificationLevel[] = ['stored', 'decoded', 'restored']
@@ -22,6 +23,8 @@ export interface VerifyBackupOptions extends VerbOptions {
    * Default: `decoded`.
    */
   readonly level?: VerificationLevel
+  /** Checks of your own on the restored database, at level `restored` only. Default: none. */
+  readonly checks?: readonly RestoreCheck[]
 }
 
 /** What a verification found. */
@@ -65,10 +68,10 @@ export async function verifyBackup(plan: BackupPlan, options: VerifyBackupOption
       work.emit({ type: 'started', backupId: id, level })
       const destinations: VerificationReport['destinations'][number][] = []
       for (const destination of holders) {
-        const findings = await verifyIn(work, destination, id, level, signal)
+        const findings = await verifyIn(work, destination, { ...options, id, level }, signal)
         throwIfAborted(signal) // what an abort made fail says nothing about the backup
         const passed = findings.every((finding) => finding.severity !== 'error')
-        await record(work, destination, { id, level, passed, findings })
+        if (isKnown(findings)) await record(work, destination, { id, level, passed, findings })
         destinations.push({ name: destination.name, passed, findings })
       }
       const report = { id, level, destinations, durationMs: Math.round(performance.now() - startedAtMs) }
@@ -98,23 +101,17 @@ async function findBackup(
 async function verifyIn(
   work: Work,
   destination: Destination,
-  id: string,
-  level: VerificationLevel,
+  { id, level, checks = [] }: VerifyBackupOptions & { readonly id: string },
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const findings: Finding[] = []
   try {
     const manifest = await readManifest(destination.storage, work.plan.name, id, signal)
     findings.push({ check: 'manifest', severity: 'ok', message: 'The manifest is whole.' })
-    // Reading for `decoded` meters the stored bytes as well: nothing is read twice.
-    findings.push(
-      ...(level === 'stored'
-        ? await verifyStored(work, destination, manifest, signal)
-        : await verifyDecoded(work, destination, manifest, signal)),
-    )
-    if (level === 'restored' && findings.every((finding) => finding.severity !== 'error')) {
-      findings.push(...(await verifyRestored(work, destination, id, signal)))
-    }
+    // Decoding meters the stored bytes as well, and so does restoring: nothing is read twice.
+    if (level === 'stored') findings.push(...(await verifyStored(work, destination, manifest, signal)))
+    if (level === 'decoded') findings.push(...(await verifyDecoded(work, destination, manifest, signal)))
+    if (level === 'restored') findings.push(...(await verifyRestored(work, destination, manifest, checks, signal)))
   } catch (thrown) {
     findings.push(toFinding('backup', thrown))
   }
@@ -190,20 +187,44 @@ async function verifyDecoded(
 async function verifyRestored(
   work: Work,
   destination: Destination,
-  id: string,
+  manifest: Manifest,
+  checks: readonly RestoreCheck[],
   signal: AbortSignal,
 ): Promise<Finding[]> {
-  const recovery = await planRecovery(work.plan, { id })
+  const recovery = await planRecovery(work.plan, { id: manifest.id })
   const here = { ...recovery, destinations: recovery.destinations.filter((name) => name === destination.name) }
   if (here.destinations.length === 0) {
-    throw new BackupError('BACKUP_NOT_FOUND', `${destination.name} does not hold every backup that ${id} depends on.`)
+    throw new BackupError(
+      'BACKUP_NOT_FOUND',
+      `${destination.name} does not hold every backup that ${manifest.id} depends on.`,
+    )
   }
-  const { staged } = await stageRecovery(work, here, { kind: 'scratch' }, signal)
+  const { staged, readBytes } = await stageRecovery(work, here, { kind: 'scratch' }, signal)
   try {
-    return [...(await staged.check(work.adapterContext('checking', signal)))]
+    const findings: Finding[] = []
+    const everythingRead = readBytes === recovery.plainBytes && work.plan.verifiers.length === 0
+    if (everythingRead) {
+      findings.push({ check: 'decoded', severity: 'ok', message: 'Every member decodes to what was backed up.' })
+    } else {
+      findings.push(...(await verifyDecoded(work, destination, manifest, signal)))
+    }
+    findings.push(...(await staged.check(work.adapterContext('checking', signal))))
+    for (const check of checks) findings.push(...(await check({ location: staged.location })))
+    return findings
   } finally {
-    await staged.discard()
+    await discard(work, staged)
   }
+}
+
+/** Errors that say something about the backup. Another one, like a storage that does not answer, says nothing. */
+const ABOUT_BACKUP: readonly string[] = ['MANIFEST_DAMAGED', 'MEMBER_DAMAGED', 'OBJECT_MISSING', 'BACKUP_NOT_FOUND']
+
+/** False when the verification could not be made: then there is no outcome to record. */
+function isKnown(findings: readonly Finding[]): boolean {
+  return !findings.some(
+    ({ severity, code = '' }) =>
+      severity === 'error' && Object.hasOwn(ERROR_CODES, code) && !ABOUT_BACKUP.includes(code),
+  )
 }
 
 /** Writes what was found beside the backup; what it contradicts goes. */

@@ -7,7 +7,9 @@ export function sourceError(error: unknown, file: string): BackupError {
   const reason = error instanceof Error ? error.message : String(error)
   const failure = (name: ConstructorParameters<typeof BackupError>[0], retryable = false, hint?: string) =>
     new BackupError(name, `${file}: ${reason}`, { cause: error, retryable, ...(hint && { hint }) })
-  if (code === 'ENOENT' || code === 'ENOTDIR') return failure('SOURCE_MISSING')
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    return new BackupError('SOURCE_MISSING', `There is no file ${file}.`, { cause: error })
+  }
   if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) return failure('SOURCE_BUSY', true)
   if (code === 'SQLITE_NOTADB' || code === 'EISDIR') return failure('SOURCE_NOT_DATABASE')
   if (code.startsWith('SQLITE_CORRUPT')) {
@@ -18,7 +20,8 @@ export function sourceError(error: unknown, file: string): BackupError {
     )
   }
   if (/^SQLITE_(CANTOPEN|READONLY)/.test(code)) {
-    const hint = 'Let this process write to the folder: SQLite needs that even to read a database in WAL mode, or after a crash.'
+    const hint =
+      'Let this process write to the folder: SQLite needs that even to read a database in WAL mode, or after a crash.'
     return failure('SOURCE_UNREADABLE', false, hint)
   }
   return failure('SOURCE_UNREADABLE')

@@ -135,7 +135,9 @@ function open(
   return {
     ...facts,
     consistentAt: new Date(),
-    mark: log ? `wal:${log.header.toString('hex', 16, 24)}:${log.lastFrame}` : `file:${readAt(fd, 4, 24).readUInt32BE()}`,
+    mark: log
+      ? `wal:${log.header.toString('hex', 16, 24)}:${log.lastFrame}`
+      : `file:${readAt(fd, 4, 24).readUInt32BE()}`,
     readPages,
     logBytes: () => statSync(`${source.file}-wal`, { throwIfNoEntry: false })?.size ?? 0,
     release: () => {

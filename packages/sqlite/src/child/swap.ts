@@ -18,7 +18,9 @@ import { BackupError } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
 import { refuseOpeners } from '../in-use.ts'
 import type { Jobs, SwapSettings } from '../jobs.ts'
+import { HEADER_BYTES, parseHeader } from './header.ts'
 import { findOpeners } from './openers.ts'
+import { readAt } from './wal.ts'
 
 const SIDECARS = ['-wal', '-shm', '-journal'] as const
 /** Keeps the garbage collector from closing the connection that holds the lock. */
@@ -58,6 +60,8 @@ export function swap(settings: SwapSettings, onWarning: (message: string) => voi
   if (staged === null) rmSync(target, { force: true })
   else if (exists) renameSync(staged, target)
   else linkNew(staged, target)
+  // Only a damaged database still has a log here: it goes back as it was.
+  for (const suffix of SIDECARS) if (staged && existsSync(staged + suffix)) renameSync(staged + suffix, target + suffix)
   syncFolder(dirname(target))
   // Whoever opened the old file while it was locked waits for the lock, and would write to the kept one.
   if (exists)
@@ -80,6 +84,7 @@ function takeOverOwner(staged: string, target: string): void {
  * use it and the caller wants to go on all the same.
  */
 function lockExclusively({ target, evenIfInUse, busyTimeoutMs }: SwapSettings): Database.Database | undefined {
+  if (!isDatabase(target)) return undefined // SQLite would change what is kept: without a page it deletes the log
   let database: Database.Database | undefined
   try {
     database = new Database(target, { fileMustExist: true, timeout: evenIfInUse ? 0 : busyTimeoutMs })
@@ -109,12 +114,26 @@ function lockExclusively({ target, evenIfInUse, busyTimeoutMs }: SwapSettings): 
 
 /** A kept database may have kept its log as well; it has to be one file before it can take another's place. */
 function settle(staged: string): void {
-  if (SIDECARS.every((suffix) => !existsSync(staged + suffix))) return
-  const database = new Database(staged, { fileMustExist: true })
-  database.pragma('wal_checkpoint(TRUNCATE)')
-  database.close()
-  const left = SIDECARS.filter((suffix) => existsSync(staged + suffix) && statSync(staged + suffix).size > 0)
-  if (left.length > 0) throw new BackupError('UNDO_IMPOSSIBLE', `${staged} could not be joined with its log.`)
+  const holdsSomething = (suffix: string): boolean =>
+    (statSync(staged + suffix, { throwIfNoEntry: false })?.size ?? 0) > 0
+  if (holdsSomething('-wal') || holdsSomething('-journal')) {
+    if (!isDatabase(staged)) return
+    const database = new Database(staged, { fileMustExist: true })
+    database.pragma('wal_checkpoint(TRUNCATE)')
+    database.close()
+    if (holdsSomething('-wal') || holdsSomething('-journal')) {
+      throw new BackupError('UNDO_IMPOSSIBLE', `${staged} could not be joined with its log.`)
+    }
+  }
+  for (const suffix of SIDECARS) rmSync(staged + suffix, { force: true })
+}
+
+/** Whether there is a header at all. Closing a file drops all locks on it in this process: asked before there are any. */
+function isDatabase(file: string): boolean {
+  const fd = openSync(file, 'r')
+  const header = parseHeader(readAt(fd, HEADER_BYTES, 0))
+  closeSync(fd)
+  return typeof header !== 'string'
 }
 
 /** Moves what can be moved from the log into the file, so that as little as possible depends on the log. */

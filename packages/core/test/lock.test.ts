@@ -1,0 +1,248 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { collect, faulty } from '../../testing/src/index.ts'
+import { directory, livenessOf, memory, ownIdentity, type Storage } from '../src/index.ts'
+import { lockKey } from '../src/layout.ts'
+import { acquireLock, type LockMode, type LockTiming } from '../src/lock.ts'
+import { codeOf } from './support/text.ts'
+
+const FAST: LockTiming = { staleAfterMs: 300, beatMs: 30, pollMs: 10 }
+const runtime = {
+  now: () => new Date(),
+  randomId: (length: number) => Math.random().toString(36).slice(2).padEnd(length, 'x').slice(0, length),
+} as Parameters<typeof acquireLock>[3]
+
+const take = (
+  storage: Storage,
+  { mode = 'write' as LockMode, waitMs = 0, signal = new AbortController().signal, timing = FAST } = {},
+) => acquireLock(storage, 'books', { mode, verb: 'createBackup', waitMs, signal }, runtime, timing)
+const locksIn = async (storage: Storage) => (await collect(storage.list('books/lock-'))).map(({ key }) => key)
+
+/** Puts the lock of a process on another machine. */
+const foreign = (storage: Storage, beat: number, host = 'another-host') =>
+  storage.put(
+    lockKey('books', 'foreign'),
+    Buffer.from(
+      JSON.stringify({
+        mode: 'write',
+        verb: 'pruneBackups',
+        holder: { host, pid: 1 },
+        acquiredAt: '2020-01-01T00:00:00.000Z',
+        beat,
+        beatenAtMs: 0,
+      }),
+    ),
+  )
+
+describe('in one process', () => {
+  test.each<[LockMode, LockMode, boolean]>([
+    ['read', 'read', true],
+    ['read', 'write', true],
+    ['write', 'read', true],
+    ['write', 'write', false],
+    ['read', 'exclusive', false],
+    ['exclusive', 'read', false],
+    ['exclusive', 'write', false],
+    ['exclusive', 'exclusive', false],
+  ])('%s beside %s: %s', async (held, wanted, together) => {
+    const storage = memory()
+    const first = await take(storage, { mode: held })
+    expect(await codeOf(take(storage, { mode: wanted }).then((lock) => lock.release()))).toBe(
+      together ? undefined : 'PLAN_LOCKED',
+    )
+    await first.assertHeld()
+    await first.release()
+    await (await take(storage, { mode: wanted })).release()
+    expect(await locksIn(storage)).toEqual([])
+  })
+
+  test('many contenders hold it one after another', async () => {
+    const storage = memory()
+    let holding = 0
+    const work = async (): Promise<void> => {
+      const lock = await take(storage, { waitMs: 5000 })
+      expect(++holding).toBe(1)
+      await sleep(5)
+      holding--
+      await lock.release()
+    }
+    await Promise.all(Array.from({ length: 6 }, work))
+    expect(await locksIn(storage)).toEqual([])
+  })
+
+  test('a live holder is never broken, and named in the error', async () => {
+    const storage = memory()
+    const lock = await take(storage)
+    await expect(take(storage, { waitMs: 3 * FAST.staleAfterMs })).rejects.toThrow(
+      new RegExp(`createBackup of process ${process.pid}`),
+    )
+    await lock.assertHeld()
+    await lock.release()
+  })
+
+  test('a lock whose release failed does not stay for ever', async () => {
+    const storage = faulty(memory(), { plan: [{ kind: 'error', when: ({ operation }) => operation === 'delete' }] })
+    const lock = await take(storage)
+    expect(await codeOf(lock.release())).toBe('STORAGE_FAILED')
+    storage.restart()
+    expect(await codeOf(take(storage))).toBe('PLAN_LOCKED')
+    await sleep(FAST.staleAfterMs + 50)
+    await (await take(storage)).release()
+    expect(await locksIn(storage)).toEqual([])
+  })
+
+  test('a release that fails once is tried again', async () => {
+    const storage = faulty(memory(), {
+      plan: [{ kind: 'error', when: ({ operation, ofOperation }) => operation === 'delete' && ofOperation < 3 }],
+    })
+    await (await take(storage)).release()
+    expect(await locksIn(storage)).toEqual([])
+  })
+
+  test('waiting ends when it is aborted', async () => {
+    const storage = memory()
+    const lock = await take(storage)
+    const aborter = new AbortController()
+    setTimeout(() => aborter.abort(), 30)
+    expect(await codeOf(take(storage, { waitMs: 10_000, signal: aborter.signal }))).toBe('ABORTED')
+    expect(await locksIn(storage)).toHaveLength(1)
+    await lock.release()
+  })
+
+  test.each([1, 2, 3])('a contender that fails at call %d leaves no lock of its own', async (call) => {
+    const inner = memory()
+    for (const after of [false, true]) {
+      const storage = faulty(inner, { plan: [{ kind: 'error', after, when: call }] })
+      await take(storage).then(
+        (lock) => lock.release(),
+        () => {},
+      )
+      expect(await locksIn(inner)).toEqual([])
+    }
+  })
+
+  test('is lost when somebody removes it', async () => {
+    const storage = memory()
+    const lock = await take(storage)
+    for (const key of await locksIn(storage)) await storage.delete(key)
+    expect(await codeOf(lock.assertHeld())).toBe('LOCK_LOST')
+    expect(lock.signal.aborted).toBe(true)
+    const second = await take(storage)
+    for (const key of await locksIn(storage)) await storage.delete(key)
+    await sleep(4 * FAST.beatMs)
+    expect(second.signal.reason).toMatchObject({ code: 'LOCK_LOST' })
+    await Promise.all([lock.release(), second.release()])
+    expect(await locksIn(storage)).toEqual([])
+  })
+
+  test('is lost when it cannot be renewed for too long', async () => {
+    const storage = faulty(memory())
+    const lock = await take(storage)
+    storage.restart([{ kind: 'error', when: ({ operation }) => operation !== 'delete' }])
+    await sleep(FAST.staleAfterMs / 2)
+    expect(lock.signal.aborted).toBe(false)
+    await sleep(FAST.staleAfterMs)
+    expect(lock.signal.reason).toMatchObject({ code: 'LOCK_LOST' })
+    await lock.release()
+  })
+})
+
+describe('of another machine', () => {
+  test('that beats is respected', async () => {
+    const storage = memory()
+    let beat = 0
+    const timer = setInterval(() => void foreign(storage, ++beat), 40)
+    await foreign(storage, 0)
+    expect(await codeOf(take(storage, { waitMs: 3 * FAST.staleAfterMs }))).toBe('PLAN_LOCKED')
+    clearInterval(timer)
+  })
+
+  test('that stands still is taken over, however short the wait', async () => {
+    const storage = memory()
+    await foreign(storage, 7)
+    const startedMs = performance.now()
+    const lock = await take(storage)
+    expect(performance.now() - startedMs).toBeGreaterThan(FAST.staleAfterMs)
+    expect(await locksIn(storage)).toHaveLength(1)
+    await lock.release()
+  })
+
+  test('that cannot be read is taken over when it stands still, and not before', async () => {
+    for (const content of ['', 'null', '{"mode":"write"}', '{"mode":"write","holder":5}']) {
+      const storage = memory()
+      await storage.put(lockKey('books', 'broken'), Buffer.from(content))
+      const startedMs = performance.now()
+      const lock = await take(storage)
+      expect(performance.now() - startedMs, content).toBeGreaterThan(FAST.staleAfterMs)
+      await lock.release()
+    }
+  }, 20_000)
+})
+
+describe('of another process', () => {
+  let folder: string
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'lock-'))
+  })
+  afterEach(() => rm(folder, { recursive: true }))
+
+  const start = async (mode: LockMode) => {
+    const child = spawn(process.execPath, [
+      fileURLToPath(new URL('support/lock-holder.ts', import.meta.url)),
+      folder,
+      mode,
+    ])
+    await once(child.stdout, 'data')
+    return child
+  }
+
+  test('that is stopped is respected; that was killed is taken over at once', async () => {
+    const storage = directory(folder)
+    const child = await start('exclusive')
+    const pid = child.pid as number
+    child.kill('SIGSTOP')
+    try {
+      expect(await codeOf(take(storage, { waitMs: 3 * FAST.staleAfterMs }))).toBe('PLAN_LOCKED')
+      expect(await livenessOf({ ...(await ownIdentity()), pid, startTicks: (await identityOf(pid)) ?? '' })).toBe(
+        'alive',
+      )
+    } finally {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+    const startedMs = performance.now()
+    const lock = await take(storage)
+    expect(performance.now() - startedMs).toBeLessThan(FAST.staleAfterMs)
+    expect(await locksIn(storage)).toHaveLength(1)
+    await lock.release()
+  })
+
+  test('whose id was given to another process is taken over', async () => {
+    const storage = memory()
+    const own = await ownIdentity()
+    if (own.startTicks === undefined) return
+    const content = {
+      mode: 'write',
+      verb: 'x',
+      holder: { ...own, startTicks: '1' },
+      acquiredAt: 'x',
+      beat: 0,
+      beatenAtMs: 0,
+    }
+    await storage.put(lockKey('books', 'old'), Buffer.from(JSON.stringify(content)))
+    await (await take(storage)).release()
+    expect(await locksIn(storage)).toEqual([])
+  })
+})
+
+async function identityOf(pid: number): Promise<string | undefined> {
+  const { readFile } = await import('node:fs/promises')
+  const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+  return text.slice(text.lastIndexOf(')') + 2).split(' ')[19]
+}
