@@ -1,0 +1,136 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { root } from './docs/markdown.ts'
+
+// The examples, run as their readers run them: with pipes, and with a temporary folder of their own.
+
+const Database = createRequire(join(root, 'packages', 'sqlite', 'package.json'))('better-sqlite3')
+
+let folder: string
+
+beforeEach(async () => {
+  folder = await realpath(await mkdtemp(join(tmpdir(), 'taskflow examples ')))
+})
+
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+describe('examples/sqlite-tour', () => {
+  test('runs, tells figures, and leaves what it says', async () => {
+    const { code, stdout, stderr } = await run('sqlite-tour/tour.ts')
+    expect(stderr).toBe('')
+    expect(code).toBe(0)
+    expect(stdout).not.toContain('\u001b')
+    expect(stdout.match(/^ ?\d+ \S/gm)).toHaveLength(10)
+    expect(stdout).toMatch(/FOUND {2}VERIFICATION_FAILED/)
+    expect(stdout).toMatch(/0 differ/)
+    const made = (await readdir(folder)).find((name) => name.startsWith('taskflow-tour-')) ?? ''
+    expect(stdout).toContain(`All of it is in ${join(folder, made)}`)
+    expect(await readdir(join(folder, made))).toEqual(
+      expect.arrayContaining(['backups', 'restored.db', 'taskmanagement.db']),
+    )
+  }, 120_000)
+
+  test('reads a database with an odd name that others have open, and changes nothing in it', async () => {
+    const file = join(folder, "it's my döta.db")
+    const database = new Database(file)
+    database.pragma('journal_mode = WAL')
+    database.exec(`CREATE TABLE "a ""b""" (x); INSERT INTO "a ""b""" VALUES (1), (2); CREATE TABLE empty (y)`)
+    const before = await readFile(file)
+    const { code, stdout, stderr } = await run(
+      'sqlite-tour/tour.ts',
+      '--db',
+      file,
+      '--dir',
+      join(folder, 'work', 'here'),
+    )
+    expect(stderr).toBe('')
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/2 rows in 2 tables came back/)
+    expect(stdout).toMatch(/2 → 0 → 2/)
+    expect(await readFile(file)).toEqual(before)
+    expect((await readdir(folder)).sort()).toEqual(
+      [file, `${file}-shm`, `${file}-wal`, 'work'].map((path) => path.replace(`${folder}/`, '')),
+    )
+    expect(database.prepare('SELECT count(*) FROM "a ""b"""').pluck().get()).toBe(2)
+    database.close()
+  }, 120_000)
+
+  test('refuses what it does not understand, before it makes anything', async () => {
+    for (const args of [['--bad'], ['extra'], ['--db'], ['--db', '']]) {
+      const { code, stderr } = await run('sqlite-tour/tour.ts', ...args)
+      expect(code, args.join(' ')).toBe(2)
+      expect(stderr).toContain('Usage:')
+    }
+    const missing = await run('sqlite-tour/tour.ts', '--db', join(folder, 'missing.db'))
+    expect(missing.code).toBe(1)
+    expect(missing.stderr).toMatch(/^\s*SOURCE_MISSING: .*\nHint: /)
+    const help = await run('sqlite-tour/tour.ts', '--help')
+    expect(help.code).toBe(0)
+    expect(help.stdout).toContain('--db FILE')
+    expect(await readdir(folder)).toEqual([])
+  }, 60_000)
+
+  test.each([1, 3, 5])(
+    'an interrupt after %i steps leaves nothing',
+    async (steps) => {
+      let sent = false
+      const { code, stdout } = await run('sqlite-tour/tour.ts', (told, child) => {
+        if (sent || (told.match(/^ ?\d+ \S/gm) ?? []).length < steps) return
+        sent = child.kill('SIGINT')
+      })
+      expect(code).toBe(130)
+      expect(stdout).toMatch(/Interrupted\. Everything that the tour made is removed/)
+      await sleep(200)
+      expect(await readdir(folder)).toEqual([])
+    },
+    60_000,
+  )
+})
+
+test('examples/quickstart runs', async () => {
+  const { code, stdout } = await run('quickstart/start.ts')
+  expect(code).toBe(0)
+  expect(stdout).toContain('Restored tasks: Order the new scanner, Call the landlord, Test the restore')
+})
+
+test('examples/restore-check runs, and cleans up', async () => {
+  const { code, stdout } = await run('restore-check/start.ts')
+  expect(stdout).toContain('Exit codes: 0 and 1.')
+  expect(code).toBe(0)
+  expect(await readdir(folder)).toEqual([])
+})
+
+/** Node.js 22 warns that it strips types. */
+const quiet = ['--disable-warning=ExperimentalWarning']
+
+type Watch = (told: string, child: ReturnType<typeof spawn>) => void
+
+/** Runs an example; a function among the arguments sees what was told so far. */
+async function run(
+  example: string,
+  ...args: (string | Watch)[]
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const words = args.filter((arg) => typeof arg === 'string')
+  const watch = args.find((arg) => typeof arg === 'function')
+  const child = spawn(process.execPath, [...quiet, join(root, 'examples', example), ...words], {
+    cwd: folder,
+    env: { ...process.env, TMPDIR: folder },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let [stdout, stderr] = ['', '']
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text
+  })
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text
+    watch?.(stdout, child)
+  })
+  const [code] = await once(child, 'close')
+  return { code, stdout, stderr }
+}
