@@ -130,7 +130,7 @@ async function writeFile(file: string, body: Readable): Promise<void> {
 }
 
 /** Swaps a complete database file into the place of `target` and tells how to take it back. */
-export async function replaceDatabase(
+async function replaceDatabase(
   options: CheckedOptions,
   { staged, target, evenIfInUse }: { staged: string | null; target: string; evenIfInUse: boolean },
   ctx: AdapterContext,

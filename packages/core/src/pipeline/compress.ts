@@ -34,7 +34,7 @@ export function compress(source: AsyncIterable<Uint8Array>, compression: Compres
 }
 
 /** The same bytes in pieces of exactly `size`, but for the last; at least one piece, so that nothing is a file too. */
-export async function* regroup(source: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Buffer> {
+async function* regroup(source: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Buffer> {
   let waiting: Buffer | undefined
   let filled = 0
   let empty = true

@@ -1,3 +1,4 @@
+import { buffer } from 'node:stream/consumers'
 import type { Member } from '../contracts/adapter.ts'
 import type { ManifestMember } from '../contracts/backup.ts'
 import { BackupError, throwIfAborted, toBackupError } from '../errors.ts'
@@ -21,6 +22,8 @@ export class BackupWriter {
   readonly #signal: AbortSignal
   readonly #failed = new Map<string, BackupError>()
   readonly #files: string[] = []
+  /** Destinations in which another backup has this one's place. */
+  readonly #foreign = new Set<string>()
 
   constructor(work: Work, id: string, without: ReadonlySet<string>, signal: AbortSignal) {
     this.#work = work
@@ -109,18 +112,32 @@ export class BackupWriter {
   }
 
   async commit(manifest: Buffer): Promise<void> {
-    const key = manifestKey(this.#work.plan.name, this.#id)
     for (const destination of this.#destinations) {
       try {
-        const { bytes } = await destination.storage.put(key, manifest, { ifAbsent: true, signal: this.#signal })
-        if (bytes !== manifest.length) throw sizeMismatch(key, bytes, manifest.length)
-        const found = await destination.storage.stat(key)
-        if (found?.sizeBytes !== manifest.length) throw sizeMismatch(key, found?.sizeBytes, manifest.length)
+        await this.#putManifest(destination, manifest)
       } catch (error) {
-        // What is there is cut short or unsure: it must not stay as a commit.
-        await destination.storage.delete(key).catch(() => {})
         this.#fail(destination, error)
       }
+    }
+  }
+
+  async #putManifest({ name, storage }: Destination, manifest: Buffer): Promise<void> {
+    const key = manifestKey(this.#work.plan.name, this.#id)
+    try {
+      const { bytes } = await storage.put(key, manifest, { ifAbsent: true, signal: this.#signal })
+      if (bytes !== manifest.length) throw sizeMismatch(key, bytes, manifest.length)
+      const found = await storage.stat(key)
+      if (found?.sizeBytes !== manifest.length) throw sizeMismatch(key, found?.sizeBytes, manifest.length)
+    } catch (error) {
+      if (error instanceof BackupError && error.code === 'KEY_EXISTS') {
+        // Our own, when a put was tried again after it had succeeded; another one's is not ours to remove.
+        if (manifest.equals(await buffer(await storage.get(key)))) return
+        this.#foreign.add(name)
+        throw error
+      }
+      // What is there is cut short or unsure: it must not stay as a commit.
+      await storage.delete(key).catch(() => {})
+      throw error
     }
   }
 
@@ -136,7 +153,7 @@ export class BackupWriter {
     const { plan } = this.#work
     await Promise.all(
       plan.destinations.map(async ({ name, storage }) => {
-        if (storage.capabilities.readOnly) return
+        if (storage.capabilities.readOnly || this.#foreign.has(name)) return
         try {
           await storage.delete(manifestKey(plan.name, this.#id))
           for (const file of this.#files) await storage.delete(memberKey(plan.name, this.#id, file))

@@ -8,11 +8,13 @@ const NOTIFY_MS = 30_000
 export class NotifierQueue {
   readonly #notify: Notifier
   readonly #onFailure: (message: string) => void
+  readonly #limitMs: number
   #last: Promise<void> = Promise.resolve()
 
-  constructor(notify: Notifier, onFailure: (message: string) => void) {
+  constructor(notify: Notifier, onFailure: (message: string) => void, limitMs = NOTIFY_MS) {
     this.#notify = notify
     this.#onFailure = onFailure
+    this.#limitMs = limitMs
   }
 
   add(event: BackupEvent): void {
@@ -27,7 +29,7 @@ export class NotifierQueue {
   async #tell(event: BackupEvent): Promise<void> {
     const ended = new AbortController()
     try {
-      await Promise.race([this.#notify(event), tooLong(ended.signal)])
+      await Promise.race([this.#notify(event), tooLong(this.#limitMs, ended.signal)])
     } catch (error) {
       this.#onFailure(`A notifier failed: ${error instanceof Error ? error.message : String(error)}`)
     } finally {
@@ -36,7 +38,7 @@ export class NotifierQueue {
   }
 }
 
-async function tooLong(signal: AbortSignal): Promise<never> {
-  await sleep(NOTIFY_MS, undefined, { signal })
-  throw new Error(`it did not end within ${NOTIFY_MS / 1000} s`)
+async function tooLong(limitMs: number, signal: AbortSignal): Promise<never> {
+  await sleep(limitMs, undefined, { signal })
+  throw new Error(`it did not end within ${limitMs / 1000} s`)
 }

@@ -131,7 +131,7 @@ const windows: fc.Arbitrary<CalendarDuration> = fc.oneof(
 
 const rules = fc.constantFrom('all', 'hourly', 'daily', 'weekly', 'monthly', 'yearly', 'logs', 'differentials')
 
-export const keepWithinOptions: fc.Arbitrary<KeepWithinOptions> = fc
+const keepWithinOptions: fc.Arbitrary<KeepWithinOptions> = fc
   .tuple(
     fc.constantFrom('hourly', 'daily', 'daily', 'weekly', 'monthly', 'yearly'),
     windows,
