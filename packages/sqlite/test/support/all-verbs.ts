@@ -1,0 +1,30 @@
+// Calls every verb once, says that it is done, and ends by itself when nothing holds it open.
+import {
+  createBackup,
+  defineBackupPlan,
+  directory,
+  listBackups,
+  planRecovery,
+  pruneBackups,
+  restoreBackup,
+  undoRestore,
+  verifyBackup,
+} from '@taskflow-backup/core'
+import { sqlite } from '../../src/index.ts'
+
+const [file = '', backups = '', temporaryDirectory = ''] = process.argv.slice(2)
+const plan = defineBackupPlan({
+  name: 'tasks',
+  adapter: sqlite({ file }),
+  destinations: [directory(backups)],
+  temporaryDirectory,
+})
+await createBackup(plan)
+await listBackups(plan)
+await planRecovery(plan)
+await verifyBackup(plan, { level: 'restored' })
+const { undo } = await restoreBackup(plan)
+await undoRestore(plan, undo)
+await pruneBackups(plan)
+await createBackup(plan, { signal: AbortSignal.timeout(20) }).catch(() => {})
+console.log('done')
