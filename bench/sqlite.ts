@@ -1,5 +1,5 @@
 // Measures backup, verification and restore of a SQLite database against other tools, all in one run.
-//   pnpm --filter ./bench sqlite [--gib 1] [--rounds 3] [--folder DIR] [--data records|prose] [--writer 0|1] [--only backup|read]
+//   pnpm --filter ./bench sqlite [--gib 1] [--rounds 3] [--folder DIR] [--data records|prose] [--only quiet|busy|read]
 // The methods take turns, so that a machine that gets slower gets slower for all; ratios are medians of the rounds.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -16,7 +16,6 @@ const { values } = parseArgs({
     gib: { type: 'string', default: '1' },
     rounds: { type: 'string', default: '3' },
     folder: { type: 'string', default: join(tmpdir(), 'taskflow-backup-bench') },
-    writer: { type: 'string', default: '1' },
     data: { type: 'string', default: 'records' },
     only: { type: 'string' },
   },
@@ -135,27 +134,27 @@ console.log(
   `${(bytes / 1024 ** 3).toFixed(2)} GiB of ${values.data}, ${cpus()[0]?.model}, ${availableParallelism()} cores, ${Math.round(totalmem() / 1024 ** 3)} GiB memory, Node ${process.versions.node}, SHA-256 at ${hashSpeed()} MiB/s, ${rounds} rounds\n`,
 )
 
-if (values.only !== 'read') {
+const wanted = (part: 'quiet' | 'busy' | 'read'): boolean => values.only === undefined || values.only === part
+
+if (wanted('quiet')) {
   const quiet = await compete(backupMethods, 300)
   console.log(`### Backup, nobody writes\n\n${report(quiet)}\n`)
   appRows.push(reportApp('backup, nobody writes', quiet.get('taskflow-backup') as Run[]))
-  if (values.writer !== '0') {
-    const writer = spawn(process.execPath, [here('writer.ts'), database, '200'], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    let said = ''
-    writer.stdout.on('data', (text: Buffer) => (said += text))
-    const busy = await compete(backupMethods, 90)
-    writer.kill('SIGTERM')
-    await once(writer, 'close')
-    console.log(
-      `### Backup while another process commits 200 transactions a second\n\n${report(busy)}\n\nThe writer's commits over all of these runs: ${said.trim()}\n`,
-    )
-    appRows.push(reportApp('backup, 200 transactions a second', busy.get('taskflow-backup') as Run[]))
-  }
 }
 
-if (values.only !== 'backup') {
+if (wanted('busy')) {
+  const writer = spawn(process.execPath, [here('writer.ts'), database, '200'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  let said = ''
+  writer.stdout.on('data', (text: Buffer) => (said += text))
+  const busy = await compete(backupMethods, 60)
+  writer.kill('SIGTERM')
+  await once(writer, 'close')
+  console.log(`### Backup while another process commits 200 transactions a second\n\n${report(busy)}\n`)
+  console.log(`The writer's commits over all of these runs: ${said.trim()}\n`)
+  appRows.push(reportApp('backup, 200 transactions a second', busy.get('taskflow-backup') as Run[]))
+}
+
+if (wanted('read')) {
   remove('backups')()
   await run(worker('backup', database, backups))
   const [stored = ''] = readdirSync(backups, { recursive: true, encoding: 'utf8' }).filter((name) =>

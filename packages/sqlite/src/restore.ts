@@ -12,6 +12,7 @@ import {
 } from '@taskflow-backup/core'
 import { refuseAborted, runJob } from './child-process.ts'
 import { refuseOpeners } from './in-use.ts'
+import { removeLeftovers } from './leftovers.ts'
 import type { CheckedOptions } from './options.ts'
 import { fileIdentity, keptFolder, OWNER_FILE, SCRATCH_PREFIX, stagingFolder } from './places.ts'
 
@@ -30,6 +31,8 @@ export async function stageRestore(
   if (!backup || !member || request.backups.length !== 1) {
     throw new BackupError('CONTRACT_BROKEN', 'A SQLite restore needs exactly one full backup with one member.')
   }
+  // A prune looks beside the live database only; what a killed restore left at another place goes with the next one.
+  if (target !== undefined) await removeLeftovers(target, ctx)
   const folder = await makeStagingFolder(target, ctx)
   const discard = (): Promise<void> => fs.rm(folder, { recursive: true, force: true })
   const location = join(folder, target === undefined ? 'restored.db' : basename(target))

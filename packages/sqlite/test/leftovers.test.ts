@@ -1,6 +1,6 @@
 import { existsSync, linkSync, mkdirSync, readdirSync, renameSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { ownIdentity, type ProcessIdentity, pruneBackups } from '@taskflow-backup/core'
+import { createBackup, ownIdentity, type ProcessIdentity, pruneBackups, restoreBackup } from '@taskflow-backup/core'
 import { describe, expect, vi } from 'vitest'
 import { type Place, test } from './support/place.ts'
 import { createTasks, tasksIn } from './support/tasks.ts'
@@ -110,4 +110,17 @@ describe('a prune removes', () => {
     expect((await pruneBackups(place.plan(), { dryRun: true })).restoreLeftovers).toEqual([])
     expect(existsSync(join(place.app, '.tasks.db.restoring-dead'))).toBe(true)
   })
+})
+
+test('a restore to another place removes what a killed one left there', async ({ place }) => {
+  createTasks(place.file, ['one'])
+  const plan = place.plan()
+  await createBackup(plan)
+  const folder = place.path('elsewhere')
+  mkdirSync(folder)
+  await leave(join(folder, '.copy.db.restoring-dead'), 'dead')
+  await leave(join(folder, '.copy.db.restoring-own'), 'own')
+  await restoreBackup(plan, { to: join(folder, 'copy.db') })
+  expect(readdirSync(folder).sort()).toEqual(['.copy.db.restoring-own', 'copy.db'])
+  expect(tasksIn(join(folder, 'copy.db'))).toEqual(tasksIn(place.file))
 })

@@ -166,10 +166,13 @@ describe('over the live database', () => {
     await createBackup(plan)
     const { undo } = await restoreBackup(plan)
     const owner = isRoot ? [1234, 2345] : [process.getuid?.(), process.getgid?.()]
+    const ownerOf = (path: string) => [statSync(path).uid, statSync(path).gid]
     for (const file of [place.file, undo.kept as string]) {
       expect(modeOf(file)).toBe('640')
-      expect([statSync(file).uid, statSync(file).gid]).toEqual(owner)
+      expect(ownerOf(file)).toEqual(owner)
     }
+    // So that the owner may undo what somebody else restored.
+    expect(ownerOf(dirname(undo.kept as string))).toEqual(owner)
   })
 
   test('that is missing makes it', async ({ place }) => {

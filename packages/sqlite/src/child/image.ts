@@ -169,15 +169,21 @@ class Holding {
   #spoolFrom(from: number): void {
     const { pageSize, pageCount } = this.#snapshot
     const total = pageSize * pageCount
-    const folder = this.#settings.temporaryDirectory
-    const file = openSpool(folder, total - from)
+    const file = openSpool(this.#settings.temporaryDirectory, total - from)
     if (!file) {
-      this.#maySpool = false
-      this.#notes.push(`${folder} had no room for a temporary copy, so the database was held for the whole backup.`)
+      this.#goWithoutSpool()
       return
     }
-    for (let at = from; at < total; at += FRAME_BYTES)
-      file.append(this.#readHeld(at, Math.min(FRAME_BYTES, total - at)))
+    try {
+      for (let at = from; at < total; at += FRAME_BYTES) {
+        file.append(this.#readHeld(at, Math.min(FRAME_BYTES, total - at)))
+      }
+    } catch (error) {
+      file.close()
+      if (!['ENOSPC', 'EDQUOT', 'EFBIG'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+      this.#goWithoutSpool()
+      return
+    }
     this.#spool = { file, from }
     if (!this.#blocksWriters) {
       this.#notes.push(
@@ -185,6 +191,12 @@ class Holding {
       )
     }
     this.#release()
+  }
+
+  #goWithoutSpool(): void {
+    this.#maySpool = false
+    const folder = this.#settings.temporaryDirectory
+    this.#notes.push(`${folder} had no room for a temporary copy, so the database was held for the whole backup.`)
   }
 
   #release(): void {

@@ -49,7 +49,7 @@ export function swap(settings: SwapSettings, onWarning: (message: string) => voi
   if (held && !evenIfInUse) refuseOpeners(target, findOpeners(target), process.ppid)
   const sidecars = held ? [] : SIDECARS.filter((suffix) => existsSync(target + suffix))
   const makeKept = exists || sidecars.length > 0
-  if (makeKept) mkdirSync(kept, { mode: 0o700 })
+  if (makeKept) makeKeptFolder(kept, target)
   const keptFile = join(kept, basename(target))
   // A second name for the old database first: from here to the rename it is live, and kept as well.
   if (exists) linkOrCopy(target, keptFile)
@@ -68,6 +68,13 @@ export function swap(settings: SwapSettings, onWarning: (message: string) => voi
     for (const { pid, command } of findOpeners(keptFile))
       onWarning(`Process ${pid} (${command}) still has the replaced database open: end it.`)
   return { keptDatabase: exists }
+}
+
+/** Whoever owns the database may undo, also when somebody else restored. */
+function makeKeptFolder(kept: string, target: string): void {
+  mkdirSync(kept, { mode: 0o700 })
+  const owner = statSync(target, { throwIfNoEntry: false })
+  if (owner && process.getuid?.() === 0) chownSync(kept, owner.uid, owner.gid)
 }
 
 /** The new file belongs to whom the old one belonged to, with the same rights. */
