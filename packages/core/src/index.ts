@@ -16,6 +16,7 @@ export {
 } from './errors.ts'
 export { COMPRESSION_SUFFIX, compress, compressFrame, FRAME_BYTES } from './pipeline/compress.ts'
 export { inOrder } from './pipeline/in-order.ts'
+export { decodeMember } from './pipeline/member.ts'
 export { Meter } from './pipeline/meter.ts'
 export { type BackupPlan, type BackupPlanOptions, type Destination, defineBackupPlan } from './plan.ts'
 export { livenessOf, ownIdentity, type ProcessIdentity } from './process-identity.ts'

@@ -1,8 +1,9 @@
+import { Readable } from 'node:stream'
 import type { OpenBackup } from './contracts/adapter.ts'
-import type { Manifest } from './contracts/backup.ts'
+import type { Manifest, ManifestMember } from './contracts/backup.ts'
 import { BackupError } from './errors.ts'
 import { memberKey } from './layout.ts'
-import { incoming } from './pipeline/member.ts'
+import { decodeMember } from './pipeline/member.ts'
 import type { Destination } from './plan.ts'
 
 /** Opens a backup for reading from one destination; `onBytes` is told about every plain byte that passes. */
@@ -12,18 +13,49 @@ export function openBackup(
   signal: AbortSignal,
   onBytes: (added: number) => void = () => {},
 ): OpenBackup {
+  const find = (memberName: string): ManifestMember => {
+    const member = manifest.members.find(({ name }) => name === memberName)
+    if (!member) throw new BackupError('CONTRACT_BROKEN', `${manifest.id} has no member ${memberName}.`)
+    return member
+  }
+  const get = ({ file }: ManifestMember): Promise<Readable> =>
+    destination.storage.get(memberKey(manifest.plan, manifest.id, file), { signal })
+  /** Makes of "so many in all" the "so many more" that `onBytes` is told. */
+  const tell = (): ((bytes: number) => void) => {
+    let told = 0
+    return (bytes) => {
+      onBytes(bytes - told)
+      told = bytes
+    }
+  }
+
   return {
     manifest,
     destination: destination.name,
     async open(memberName) {
-      const member = manifest.members.find(({ name }) => name === memberName)
-      if (!member) throw new BackupError('CONTRACT_BROKEN', `${manifest.id} has no member ${memberName}.`)
-      const object = await destination.storage.get(memberKey(manifest.plan, manifest.id, member.file), { signal })
-      let told = 0
-      return incoming(member, object, (bytes) => {
-        onBytes(bytes - told)
-        told = bytes
-      })
+      const member = find(memberName)
+      return decodeMember(member, await get(member), tell())
     },
+    async openStored(memberName) {
+      const member = find(memberName)
+      const object = await get(member)
+      const body = Readable.from(counted(object, member, tell()), { objectMode: false })
+      // A body that is destroyed before it was read never enters its generator.
+      return body.once('close', () => object.destroy())
+    },
+  }
+}
+
+/** Hands stored bytes on and tells of them as if they were plain ones: the share that has passed. */
+async function* counted(
+  object: Readable,
+  member: ManifestMember,
+  onBytes: (bytes: number) => void,
+): AsyncGenerator<Buffer> {
+  let passed = 0
+  for await (const piece of object as AsyncIterable<Buffer>) {
+    passed += piece.length
+    onBytes(Math.floor((passed / Math.max(1, member.stored.bytes)) * member.plain.bytes))
+    yield piece
   }
 }

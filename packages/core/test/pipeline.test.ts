@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { brokenStream, patterned, readAll, settled, streamOf } from '../../testing/src/index.ts'
 import { BackupError, inOrder, type Member, Meter } from '../src/index.ts'
 import { fanOut, type Sink } from '../src/pipeline/fan-out.ts'
-import { checkStored, incoming, outgoing } from '../src/pipeline/member.ts'
+import { checkStored, decodeMember, outgoing } from '../src/pipeline/member.ts'
 import { codeOf } from './support/text.ts'
 
 const sink = (name: string, receive: Sink['receive'], required = true): Sink => ({ name, required, receive })
@@ -118,7 +118,7 @@ describe('members', () => {
       plain: { bytes: plain.length, sha256: sha256(plain) },
       stored: { bytes: stored.length, sha256: sha256(stored) },
     })
-    expect((await readAll(incoming(facts, streamOf(stored), () => {}))).equals(plain)).toBe(true)
+    expect((await readAll(decodeMember(facts, streamOf(stored), () => {}))).equals(plain)).toBe(true)
     await checkStored(facts, streamOf(stored), () => {})
 
     const changes: Record<string, Buffer> = {
@@ -136,12 +136,12 @@ describe('members', () => {
     }
     for (const [change, bytes] of Object.entries(changes)) {
       const object = streamOf(bytes)
-      expect(await codeOf(readAll(incoming(facts, object, () => {}))), change).toBe('MEMBER_DAMAGED')
+      expect(await codeOf(readAll(decodeMember(facts, object, () => {}))), change).toBe('MEMBER_DAMAGED')
       expect(object.destroyed, change).toBe(true)
       expect(await codeOf(checkStored(facts, streamOf(bytes), () => {})), change).toBe('MEMBER_DAMAGED')
     }
     const wrong = { ...facts, plain: { ...facts.plain, sha256: '0'.repeat(64) } }
-    expect(await codeOf(readAll(incoming(wrong, streamOf(stored), () => {})))).toBe('MEMBER_DAMAGED')
+    expect(await codeOf(readAll(decodeMember(wrong, streamOf(stored), () => {})))).toBe('MEMBER_DAMAGED')
   })
 
   test('encoded at their source skip the stage', async () => {
@@ -176,11 +176,11 @@ describe('members', () => {
     const out = outgoing(member(streamOf(plain)), { algorithm: 'zstd', level: 1 })
     const stored = await readAll(out.stored)
     const object = streamOf(stored)
-    incoming(out.facts(), object, () => {}).destroy()
+    decodeMember(out.facts(), object, () => {}).destroy()
     await sleep(10)
     expect(object.destroyed).toBe(true)
     const unknown = streamOf(stored)
-    expect(() => incoming({ ...out.facts(), codecs: [{ name: 'lz4' }] }, unknown, () => {})).toThrow(
+    expect(() => decodeMember({ ...out.facts(), codecs: [{ name: 'lz4' }] }, unknown, () => {})).toThrow(
       expect.objectContaining({ code: 'CODEC_UNKNOWN' }),
     )
     expect(unknown.destroyed).toBe(true)
@@ -190,7 +190,7 @@ describe('members', () => {
     const out = outgoing(member(streamOf(plain)), { algorithm: 'none', level: 0 })
     await readAll(out.stored)
     const broken = brokenStream(plain.subarray(0, 1000), new Error('connection reset'))
-    expect(await codeOf(readAll(incoming(out.facts(), broken, () => {})))).toBe('STORAGE_FAILED')
+    expect(await codeOf(readAll(decodeMember(out.facts(), broken, () => {})))).toBe('STORAGE_FAILED')
   })
 })
 

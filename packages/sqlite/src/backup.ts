@@ -29,7 +29,7 @@ export async function* backupFull(
   const skewMs = ctx.now().getTime() - Date.now()
   let facts: ImageFacts | undefined
   async function* body(): AsyncGenerator<Buffer> {
-    yield* job.output as AsyncIterable<Buffer>
+    yield* job.channel as AsyncIterable<Buffer>
     // The output ends in every case; only a result says that it ended where it should.
     facts = await job.result
   }

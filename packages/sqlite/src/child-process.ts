@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { constants, setPriority } from 'node:os'
 import { dirname, extname, join } from 'node:path'
-import type { Readable } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { type AdapterContext, BackupError, type ErrorCode, toBackupError } from '@taskflow-backup/core'
 import type { Answer, JobMessage, JobName, Jobs } from './jobs.ts'
@@ -14,8 +14,11 @@ const EXIT_MS = 5_000
 
 /** A running job. */
 export interface RunningJob<N extends JobName> {
-  /** The bytes that the job sends, for those that send some. They end whether or not the job succeeded: await `result`. */
-  readonly output: Readable
+  /**
+   * The bytes that the job sends or takes, for those that do. What it sends ends whether or not the job succeeded: await
+   * `result`.
+   */
+  readonly channel: Duplex
   readonly result: Promise<Jobs[N]['result']>
   /** Ends the child at once. */
   kill(): void
@@ -39,7 +42,7 @@ export function startJob<N extends JobName>(name: N, input: Jobs[N]['input'], ct
   const result = collect(child, name, ctx).finally(() => ctx.signal.removeEventListener('abort', kill))
   result.catch(() => {}) // thrown where it is awaited
   child.send({ job: name, input } as JobMessage, () => {}) // a child that is gone already tells so by its exit
-  return { output: child.stdio[3] as Readable, result, kill }
+  return { channel: child.stdio[3] as Duplex, result, kill }
 }
 
 /**
@@ -54,7 +57,7 @@ function stepBack(child: ChildProcess): void {
   }
 }
 
-/** Runs a job that sends no bytes. */
+/** Runs a job that neither sends nor takes bytes. */
 export async function runJob<N extends JobName>(
   name: N,
   input: Jobs[N]['input'],

@@ -1,4 +1,4 @@
-import type { Compression, Finding, StreamFacts } from '@taskflow-backup/core'
+import type { Compression, Finding, ManifestMember, StreamFacts } from '@taskflow-backup/core'
 
 // What the app's process asks of the child, and what it gets back. All of it is plain data that goes over IPC.
 
@@ -66,6 +66,8 @@ export interface Opener {
 export interface Jobs {
   describe: { input: SourceSettings; result: DatabaseFacts }
   image: { input: SourceSettings & { readonly compression: Compression }; result: ImageFacts }
+  /** Decodes a stored member that comes in on the channel, checks it, and writes it to a new file. */
+  unpack: { input: { readonly file: string; readonly member: ManifestMember }; result: null }
   check: { input: { readonly file: string }; result: readonly Finding[] }
   /** Other processes that have the file open, where the system tells. */
   openers: { input: { readonly file: string }; result: readonly Opener[] }

@@ -1,23 +1,24 @@
 import * as fs from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import {
   type AdapterContext,
   BackupError,
+  type ManifestMember,
+  type OpenBackup,
   ownIdentity,
   type RestoreRequest,
   type StagedRestore,
   toBackupError,
   type UndoRecord,
 } from '@taskflow-backup/core'
-import { refuseAborted, runJob } from './child-process.ts'
+import { refuseAborted, runJob, startJob } from './child-process.ts'
 import { refuseOpeners } from './in-use.ts'
 import { removeLeftovers } from './leftovers.ts'
 import type { CheckedOptions } from './options.ts'
 import { fileIdentity, keptFolder, OWNER_FILE, SCRATCH_PREFIX, stagingFolder } from './places.ts'
 
 export const ENGINE = 'sqlite'
-const WRITE_BYTES = 1024 * 1024
 
 /** Builds the database in a folder of its own beside the target, in the same file system. */
 export async function stageRestore(
@@ -39,7 +40,7 @@ export async function stageRestore(
   try {
     await refuseFullDisk(folder, member.plain.bytes)
     refuseAborted(ctx)
-    await writeFile(location, await backup.open(member.name))
+    await unpack(location, backup, member, ctx)
   } catch (error) {
     await discard()
     throw error
@@ -114,22 +115,15 @@ async function refuseFullDisk(folder: string, bytes: number): Promise<void> {
   }
 }
 
-async function writeFile(file: string, body: Readable): Promise<void> {
-  let handle: fs.FileHandle | undefined
-  try {
-    handle = await fs.open(file, 'wx', 0o600)
-    for await (const piece of body as AsyncIterable<Buffer>) {
-      for (let at = 0; at < piece.length; ) {
-        at += (await handle.write(piece, at, Math.min(WRITE_BYTES, piece.length - at))).bytesWritten
-      }
-    }
-    await handle.sync()
-  } catch (error) {
-    throw toBackupError(error, 'TARGET_INVALID', `Cannot write ${file}`)
-  } finally {
-    body.destroy()
-    await handle?.close()
-  }
+/** Lets a child decode, check and write the member, while this process only hands the stored bytes on. */
+async function unpack(file: string, backup: OpenBackup, member: ManifestMember, ctx: AdapterContext): Promise<void> {
+  const stored = await backup.openStored(member.name)
+  const job = startJob('unpack', { file, member }, ctx)
+  const [sent, written] = await Promise.allSettled([pipeline(stored, job.channel), job.result])
+  // A storage that failed is the reason for whatever the child says about what it got.
+  if (sent.status === 'rejected' && sent.reason instanceof BackupError) throw sent.reason
+  if (written.status === 'rejected') throw written.reason
+  if (sent.status === 'rejected') throw toBackupError(sent.reason, 'CHILD_FAILED', 'Cannot hand the backup on')
 }
 
 /** Swaps a complete database file into the place of `target` and tells how to take it back. */

@@ -94,6 +94,11 @@ export interface OpenBackup {
   readonly destination: string
   /** Plain content of a member. The stream fails with `MEMBER_DAMAGED` before its end when anything differs. */
   open(memberName: string): Promise<Readable>
+  /**
+   * Stored content of a member, not checked: for an adapter that has a process of its own in which `decodeMember`
+   * decodes and checks it, so that the app's process does not have to.
+   */
+  openStored(memberName: string): Promise<Readable>
 }
 
 /** Where a restore goes. */

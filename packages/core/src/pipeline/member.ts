@@ -72,10 +72,15 @@ function sameLength(given: StreamFacts, bytes: number, file: string): StreamFact
 }
 
 /**
- * Puts the stages behind a stored object: meter, decode, meter. Both meters are held against the manifest; the stream
- * fails with `MEMBER_DAMAGED` before its end when anything differs.
+ * The plain content of a stored member: meter, decode, meter. Both meters are held against the manifest; the stream
+ * fails before its end when anything differs. Runs wherever the stored bytes are: in the app's process behind
+ * `OpenBackup.open`, or in an adapter's own process behind `OpenBackup.openStored`.
+ *
+ * `onBytes` is told how many plain bytes have passed in all.
+ *
+ * @throws `CODEC_UNKNOWN` at once; the stream fails with `MEMBER_DAMAGED`
  */
-export function incoming(member: ManifestMember, object: Readable, onBytes: (bytes: number) => void): Readable {
+export function decodeMember(member: ManifestMember, object: Readable, onBytes: (bytes: number) => void): Readable {
   const stored = new Meter()
   const plain = new Meter()
   let decoded: AsyncIterable<Uint8Array>

@@ -8,6 +8,7 @@ import { openSource } from './open-source.ts'
 import { findOpeners } from './openers.ts'
 import { sendImage } from './send-image.ts'
 import { swap } from './swap.ts'
+import { unpack } from './unpack.ts'
 
 const PROGRESS_MS = 100
 
@@ -34,6 +35,8 @@ async function run(message: JobMessage): Promise<Jobs[JobMessage['job']]['result
       return describeDatabase(openSource(message.input.file, message.input.busyTimeoutMs))
     case 'image':
       return sendImage(message.input, throttled())
+    case 'unpack':
+      return unpack(message.input)
     case 'check':
       return checkDatabase(message.input.file)
     case 'openers':

@@ -3,12 +3,10 @@ import { Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { compressFrame, inOrder, Meter } from '@taskflow-backup/core'
 import type { DatabaseFacts, ImageFacts, Jobs } from '../jobs.ts'
+import { CHANNEL_FD } from './channel.ts'
 import { describeDatabase } from './describe.ts'
 import { openImage } from './image.ts'
 import { openSource } from './open-source.ts'
-
-/** Descriptor on which the parent reads the image. */
-const OUTPUT_FD = 3
 
 /** Reads, hashes and compresses the image in this process and sends only the small result. */
 export async function sendImage(
@@ -21,7 +19,7 @@ export async function sendImage(
   const totalBytes = image.pageSize * image.pageCount
   const plain = new Meter()
   const stored = new Meter()
-  const output = new Socket({ fd: OUTPUT_FD, readable: false, writable: true })
+  const output = new Socket({ fd: CHANNEL_FD, readable: false, writable: true })
   const frames = inOrder(image.chunks(), availableParallelism() + 2, (chunk) => {
     const compressed = compressFrame(chunk, input.compression)
     plain.update(chunk) // while the pool compresses it
