@@ -1,15 +1,16 @@
 import { pipeline, Readable, type Transform } from 'node:stream'
+import { promisify } from 'node:util'
 import * as zlib from 'node:zlib'
 import type { CodecUse } from '../contracts/backup.ts'
 import { BackupError, toBackupError } from '../errors.ts'
 import { ByteReader } from './byte-reader.ts'
 import { framePieces, nextFrame } from './zstd-frames.ts'
 
-/**
- * Decoded content comes in pieces of this size. Larger ones are not faster, and V8 lets 64 MiB of them pile up before it
- * looks for garbage.
- */
-const CHUNK_BYTES = 256 * 1024
+/** Frames with up to this much plain content are decoded whole and several at a time; longer ones as a stream. */
+const WHOLE_FRAME_BYTES = 8 * 1024 * 1024
+const FRAMES_IN_FLIGHT = 3
+
+const zstdWhole = promisify(zlib.zstdDecompress)
 
 /**
  * Undoes the codecs of a member, last one first.
@@ -27,7 +28,7 @@ export function decode(source: AsyncIterable<Uint8Array>, codecs: readonly Codec
 
 const DECODERS: Readonly<Record<string, (source: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>>> = {
   zstd: decodeZstd,
-  gzip: (source) => transformed(source, zlib.createGunzip({ chunkSize: CHUNK_BYTES })),
+  gzip: (source) => transformed(source, zlib.createGunzip({ chunkSize: 256 * 1024 })),
 }
 
 /** True for a codec that {@link decode} undoes. */
@@ -37,29 +38,53 @@ export const canDecode = (name: string): boolean => Object.hasOwn(DECODERS, name
 // found here and decoded one by one.
 async function* decodeZstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const reader = new ByteReader(source)
+  const running: Promise<Buffer>[] = []
   try {
     for (let frame = await nextFrame(reader); frame; frame = await nextFrame(reader)) {
-      let bytes = 0
-      for await (const piece of transformed(
-        framePieces(reader, frame),
-        zlib.createZstdDecompress({ chunkSize: CHUNK_BYTES }),
-      )) {
-        bytes += piece.length
-        yield piece
-      }
-      // node:zlib takes a frame that ends early for a whole one.
-      if (frame.plainBytes !== undefined && bytes !== frame.plainBytes) {
-        throw damaged(new Error(`a frame has ${bytes} bytes instead of ${frame.plainBytes}`))
+      const pieces = framePieces(reader, frame)
+      if (frame.plainBytes !== undefined && frame.plainBytes <= WHOLE_FRAME_BYTES) {
+        const decoded = decodeWhole(await gather(pieces), frame.plainBytes)
+        decoded.catch(() => {}) // thrown where it is awaited
+        running.push(decoded)
+        if (running.length === FRAMES_IN_FLIGHT) yield await (running.shift() as Promise<Buffer>)
+      } else {
+        while (running.length > 0) yield await (running.shift() as Promise<Buffer>)
+        yield* transformed(pieces, zlib.createZstdDecompress({ chunkSize: 256 * 1024 }))
       }
     }
+    while (running.length > 0) yield await (running.shift() as Promise<Buffer>)
   } finally {
+    await Promise.allSettled(running)
     await reader.close()
   }
 }
 
+async function decodeWhole(frame: Buffer, plainBytes: number): Promise<Buffer> {
+  let plain: Buffer
+  try {
+    plain = await zstdWhole(frame, { maxOutputLength: plainBytes + 1, chunkSize: Math.max(plainBytes + 1, 64) })
+  } catch (error) {
+    throw damaged(error)
+  }
+  if (plain.length !== plainBytes) throw damaged(new Error(`${plain.length} bytes instead of ${plainBytes}`))
+  return plain
+}
+
+/** A frame with little plain content cannot be much longer itself; one that is was made to fill the memory. */
+async function gather(pieces: AsyncIterable<Buffer>): Promise<Buffer> {
+  const all: Buffer[] = []
+  let bytes = 0
+  for await (const piece of pieces) {
+    all.push(piece)
+    bytes += piece.length
+    if (bytes > 2 * WHOLE_FRAME_BYTES) throw damaged(new Error('a frame is far longer than its content'))
+  }
+  return Buffer.concat(all)
+}
+
 async function* transformed(source: AsyncIterable<Uint8Array>, transform: Transform): AsyncGenerator<Buffer> {
   let failure: unknown
-  pipeline(Readable.from(source, { objectMode: false, highWaterMark: 256 * 1024 }), transform, (error) => {
+  pipeline(Readable.from(source, { objectMode: false, highWaterMark: 1024 * 1024 }), transform, (error) => {
     failure = error
   })
   try {

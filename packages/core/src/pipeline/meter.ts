@@ -3,9 +3,9 @@ import { setImmediate } from 'node:timers/promises'
 import type { StreamFacts } from '../contracts/backup.ts'
 
 /** Bytes are hashed in pieces of this size: less than a millisecond each, even without instructions made for it. */
-const PIECE_BYTES = 256 * 1024
+const PIECE_BYTES = 128 * 1024
 /** After this much hashing without a pause the event loop gets its turn. */
-const SLICE_MS = 2
+const SLICE_MS = 1
 
 /** Counts and hashes what passes. */
 export class Meter {
@@ -26,7 +26,7 @@ export class Meter {
     return { bytes: this.#bytes, sha256: this.#hash.copy().digest('hex') }
   }
 
-  /** Hands on what `source` yields, in pieces of at most 256 KiB, each metered as it passes. */
+  /** Hands on what `source` yields, in pieces of at most 128 KiB, each metered as it passes. */
   async *through(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
     let sliceSinceMs = performance.now()
     for await (const whole of source) {
