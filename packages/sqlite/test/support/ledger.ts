@@ -11,7 +11,7 @@ export interface LedgerShape {
 }
 
 /** Rows of each writer that stay; older ones are deleted as new ones come, so that a ledger stays small. */
-export const ROWS_KEPT = 300
+const ROWS_KEPT = 300
 
 /** Of a rollback journal each connection says for itself what becomes of it: kept in `user_version` for the writers. */
 const JOURNAL_MODES = ['wal', 'delete', 'truncate', 'persist'] as const

@@ -31,7 +31,7 @@ export function startScript(name: string, { uid, env, detached = false, argv = [
   })
 }
 
-export async function ended(child: ChildProcess): Promise<void> {
+async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
 }
 
