@@ -177,8 +177,11 @@ export class KillSite {
     expect(kept).toEqual(others) // no staging folder
     const keptTitles = kept.map((name) => tasksIn(join(app, name, basename(file))))
     const replacement = job === 'restore' ? this.#backedUp : [`before the restore of round ${this.#round}`]
-    const replaced = now.length !== old.length
-    expect({ job, rows: now }).toEqual({ job, rows: replaced ? replacement : old })
+    // Every round but that of a backup begins with a row of its own, so what was there before is never what is restored.
+    const replaced = now.join() !== old.join()
+    const { backups } = await listBackups(this.#plan)
+    const about = { job, round: this.#round, old, kept: keptTitles, backups: backups.map(({ id }) => id) }
+    expect(now, JSON.stringify(about)).toEqual(replaced ? replacement : old)
     if (replaced) {
       expect(['restore', 'undo']).toContain(job)
       expect(keptTitles).toEqual([old]) // what was replaced is kept, and nothing else is left
