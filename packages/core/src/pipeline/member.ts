@@ -1,5 +1,4 @@
-import type { Readable } from 'node:stream'
-import { Readable as ReadableStream } from 'node:stream'
+import { Readable } from 'node:stream'
 import type { Compression, Member } from '../contracts/adapter.ts'
 import type { CodecUse, ManifestMember, StreamFacts } from '../contracts/backup.ts'
 import { BackupError, toBackupError } from '../errors.ts'
@@ -90,7 +89,7 @@ export function decodeMember(member: ManifestMember, object: Readable, onBytes: 
     object.destroy()
     throw error
   }
-  const body = ReadableStream.from(checked(), { objectMode: false, highWaterMark: 1024 * 1024 })
+  const body = Readable.from(checked(), { objectMode: false, highWaterMark: 1024 * 1024 })
   // A body that is destroyed before it was read never enters its generator.
   return body.once('close', () => object.destroy())
 
