@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 import { SkippedReporter } from './test/support/skipped-reporter.ts'
 import projects from './vitest.workspace.ts'
@@ -8,6 +9,8 @@ const reportFile = process.env.TEST_REPORT
 export default defineConfig({
   test: {
     projects,
+    // Most tests wait for child processes and for the disk; Vitest's own choice leaves processors idle.
+    maxWorkers: availableParallelism() + 1,
     reporters: [
       'default',
       new SkippedReporter(),

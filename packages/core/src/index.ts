@@ -1,4 +1,7 @@
 export type { Catalog } from './catalog.ts'
+export { CHANNEL_FD, type JobTable } from './child/messages.ts'
+export { type JobHandlers, type JobTools, serveJobs } from './child/serve-jobs.ts'
+export { type RunningJob, startJob } from './child/start-job.ts'
 export type * from './contracts/adapter.ts'
 export type * from './contracts/backup.ts'
 export type * from './contracts/events.ts'

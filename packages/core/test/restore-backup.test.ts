@@ -60,6 +60,39 @@ describe('planRecovery', () => {
     expect((await planRecovery(scene.plan)).backups.at(-1)?.id).toBe(made.at(-1)?.id)
   })
 
+  test('reaches the time between the last log of a chain and the full of the next one', async () => {
+    const scene = scenario(3)
+    const made = await history(scene, ['full', 'log', 'log'])
+    scene.source.append('after the last log, before the next full')
+    const expected = scene.source.entries()
+    const between = new Date((made[2]?.at.getTime() as number) + 90_000)
+    scene.advance(60_000)
+    made.push(...(await history(scene, ['full', 'log'])))
+    const recovery = await planRecovery(scene.plan, { at: between })
+    expect(recovery.backups.map(({ id }) => id)).toEqual([0, 1, 2, 4].map((index) => made[index]?.id))
+    expect(recovery).toMatchObject({ reachedAt: between, stopAt: between, lossMs: 0 })
+    await restoreBackup(scene.plan, { at: between, to: 'between' })
+    expect(scene.source.entries('between')).toEqual(expected)
+  })
+
+  test('does not mix the log of another history into an older chain', async () => {
+    const scene = scenario(3)
+    const made = await history(scene, ['full', 'log'])
+    await restoreBackup(scene.plan, { id: made[0]?.id as string })
+    const after = await history(scene, ['full', 'log'])
+    const between = new Date((after[0]?.at.getTime() as number) - 1000)
+    const recovery = await planRecovery(scene.plan, { at: between })
+    expect(recovery.backups.map(({ id }) => id)).toEqual(made.map(({ id }) => id))
+    expect(recovery.reachedAt).toEqual(made[1]?.at)
+  })
+
+  test('is told the moment also when it is after the end of the last log', async () => {
+    const scene = scenario(3)
+    const made = await history(scene, ['full', 'log'])
+    const at = new Date((made[1]?.at.getTime() as number) + 1000)
+    expect(await planRecovery(scene.plan, { at })).toMatchObject({ stopAt: at, reachedAt: made[1]?.at, lossMs: 1000 })
+  })
+
   test.each([
     [{ id: 'x' }, 'OPTIONS_INVALID'],
     [{ at: new Date(Number.NaN) }, 'OPTIONS_INVALID'],

@@ -63,7 +63,7 @@ export interface Opener {
 }
 
 /** Every job with its input and its result. */
-export interface Jobs {
+export type Jobs = {
   describe: { input: SourceSettings; result: DatabaseFacts }
   image: { input: SourceSettings & { readonly compression: Compression }; result: ImageFacts }
   /** Decodes a stored member that comes in on the channel, checks it, and writes it to a new file. */
@@ -76,21 +76,3 @@ export interface Jobs {
 }
 
 export type JobName = keyof Jobs
-
-/** What the parent sends, once. */
-export type JobMessage = { [N in JobName]: { readonly job: N; readonly input: Jobs[N]['input'] } }[JobName]
-
-/** What the child sends. */
-export type Answer =
-  | { readonly type: 'progress'; readonly bytes: number; readonly totalBytes: number }
-  | { readonly type: 'warning'; readonly message: string }
-  | { readonly type: 'result'; readonly result: Jobs[JobName]['result'] }
-  | {
-      readonly type: 'error'
-      readonly error: {
-        readonly code: string
-        readonly message: string
-        readonly hint?: string
-        readonly retryable?: boolean
-      }
-    }

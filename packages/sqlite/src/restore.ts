@@ -9,10 +9,11 @@ import {
   ownIdentity,
   type RestoreRequest,
   type StagedRestore,
+  throwIfAborted,
   toBackupError,
   type UndoRecord,
 } from '@taskflow-backup/core'
-import { refuseAborted, runJob, startJob } from './child-process.ts'
+import { runJob, startJob } from './child-process.ts'
 import { refuseOpeners } from './in-use.ts'
 import { removeLeftovers } from './leftovers.ts'
 import type { CheckedOptions } from './options.ts'
@@ -39,7 +40,7 @@ export async function stageRestore(
   const location = join(folder, target === undefined ? 'restored.db' : basename(target))
   try {
     await refuseFullDisk(folder, member.plain.bytes)
-    refuseAborted(ctx)
+    throwIfAborted(ctx.signal)
     await unpack(location, backup, member, ctx)
   } catch (error) {
     await discard()

@@ -17,6 +17,7 @@ import { describe, expect, vi } from 'vitest'
 import { type SqliteOptions, sqlite } from '../src/index.ts'
 import { assertRuntime } from '../src/runtime.ts'
 import { integrityOf, takeImage } from './support/images.ts'
+import { NOBODY, whyNotNobody } from './support/nobody.ts'
 import { type Place, test } from './support/place.ts'
 
 vi.setConfig({ testTimeout: 60_000 })
@@ -234,8 +235,6 @@ describe('a read-only file system', () => {
 })
 
 describe('another user', () => {
-  const NOBODY = 65_534
-
   async function backUpAsNobody(place: Place): Promise<object> {
     for (const folder of [place.folder, place.app]) chmodSync(folder, 0o755)
     chmodSync(place.temporary, 0o777)
@@ -259,7 +258,7 @@ describe('another user', () => {
   }
 
   test('may not read it', async ({ place, skip }) => {
-    skip(!isRoot, 'only root can be another user')
+    skip(whyNotNobody !== undefined, whyNotNobody)
     create(place.file)
     chmodSync(place.file, 0o600)
     expect(await backUpAsNobody(place)).toMatchObject({
@@ -269,7 +268,7 @@ describe('another user', () => {
   })
 
   test('may read it but not write beside it: the log’s index cannot be made', async ({ place, skip }) => {
-    skip(!isRoot, 'only root can be another user')
+    skip(whyNotNobody !== undefined, whyNotNobody)
     create(place.file)
     chmodSync(place.file, 0o644)
     expect(await backUpAsNobody(place)).toMatchObject({
@@ -279,7 +278,7 @@ describe('another user', () => {
   })
 
   test('may read it while the app has it open: SQLite’s online backup is used', async ({ place, skip }) => {
-    skip(!isRoot, 'only root can be another user')
+    skip(whyNotNobody !== undefined, whyNotNobody)
     create(place.file)
     chmodSync(place.file, 0o644)
     const app = new Database(place.file)

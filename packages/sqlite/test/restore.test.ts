@@ -14,6 +14,7 @@ import {
 import { dirname, join } from 'node:path'
 import { createBackup, restoreBackup, undoRestore } from '@taskflow-backup/core'
 import { describe, expect, vi } from 'vitest'
+import { NOBODY, whyNotNobody } from './support/nobody.ts'
 import { test } from './support/place.ts'
 import { addTask, createTasks, tasksIn } from './support/tasks.ts'
 
@@ -93,14 +94,14 @@ describe('to a new place', () => {
   })
 
   test('refuses a folder that it may not write to', async ({ place, skip }) => {
-    skip(!isRoot, 'only root can be another user')
+    skip(whyNotNobody !== undefined, whyNotNobody)
     createTasks(place.file, ['one'])
     await createBackup(place.plan())
     for (const folder of [place.folder, place.app]) chmodSync(folder, 0o755)
     chmodSync(place.temporary, 0o777)
-    const nobody = await place.agent({ uid: 65_534 })
+    const nobody = await place.agent({ uid: NOBODY })
     mkdirSync(place.path('theirs'))
-    chownSync(place.path('theirs'), 65_534, 65_534)
+    chownSync(place.path('theirs'), NOBODY, NOBODY)
     const failure = await nobody.run(
       async ({ Database, library }, { folder, temporaryDirectory }) => {
         const { createBackup, defineBackupPlan, memory, restoreBackup, sqlite } = await library()

@@ -16,6 +16,7 @@ import {
   formatPosition,
   type LedgerEntry,
   type LedgerHeader,
+  type LedgerPosition,
   parsePosition,
   readMember,
   writeMember,
@@ -80,6 +81,8 @@ export function ledger(options: LedgerOptions = {}): Ledger {
   let timelines = 1
   let names = 0
   let failing = false
+  /** End of the newest log that was seen to be committed: the log of the next chain goes on there. */
+  let logged: LedgerPosition | undefined
 
   const live = (): Database => {
     const database = databases.get(LIVE)
@@ -100,7 +103,10 @@ export function ledger(options: LedgerOptions = {}): Ledger {
 
   async function* backup(request: BackupRequest, ctx: AdapterContext): AsyncGenerator<Member, BackupFacts, void> {
     const { timeline, entries, logFloor } = live()
-    const begin = beginOf(request, { timeline, sequence: entries.length }, logFloor)
+    const previous = request.kind === 'log' ? request.base?.previous.manifest : undefined
+    if (previous?.kind === 'log') logged = parsePosition(previous.position.end)
+    const since = beginOf(request, { timeline, sequence: entries.length }, logFloor)
+    const begin = previous && logged?.timeline === timeline ? Math.min(since, logged.sequence) : since
     const wanted = entries.slice(begin)
     const end = formatPosition({ timeline, sequence: entries.length })
     const consistentAt = now()
@@ -213,6 +219,7 @@ export function ledger(options: LedgerOptions = {}): Ledger {
       const [left, right] = [parsePosition(a), parsePosition(b)]
       return left.timeline - right.timeline || left.sequence - right.sequence
     },
+    follows: (log, before) => parsePosition(log.position.end).timeline === parsePosition(before.position.end).timeline,
     async removeLeftovers() {
       const staged = [...databases.keys()].filter((place) => place.includes('.staged-'))
       for (const place of staged) databases.delete(place)
@@ -248,7 +255,7 @@ export function ledger(options: LedgerOptions = {}): Ledger {
 function beginOf(request: BackupRequest, current: { timeline: number; sequence: number }, logFloor: number): number {
   if (request.kind === 'full' || !request.base) return 0
   const { full, previous } = request.base
-  const start = parsePosition((request.kind === 'differential' ? full : previous).position.end)
+  const start = parsePosition((request.kind === 'differential' ? full : previous).manifest.position.end)
   if (start.timeline !== current.timeline || start.sequence > current.sequence) {
     throw new BackupError('BASE_UNUSABLE', 'The ledger was restored since the last backup.')
   }

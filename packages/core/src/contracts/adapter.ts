@@ -51,8 +51,8 @@ export interface BackupRequest {
   /** Begin of every member's name, for example `taskmanagement_backup_20261122_020000`. */
   readonly fileStem: string
   readonly compression: Compression
-  /** Manifests of the chain's full and of the backup that this one continues; absent for a full. */
-  readonly base?: { readonly full: Manifest; readonly previous: Manifest }
+  /** The chain's full and the backup that this one continues, to be read where needed; absent for a full. */
+  readonly base?: { readonly full: OpenBackup; readonly previous: OpenBackup }
 }
 
 /**
@@ -114,7 +114,10 @@ export type RestoreTarget =
 export interface RestoreRequest {
   readonly backups: readonly OpenBackup[]
   readonly target: RestoreTarget
-  /** The moment to recover to; the end of the last backup without it. */
+  /**
+   * Nothing that was committed after this moment may be restored. Given only when the last backup is a log, which may
+   * end before it. Without it, everything that the backups hold is restored.
+   */
   readonly at?: Date
   /** Replace a database although others have it open. */
   readonly evenIfInUse: boolean
@@ -177,6 +180,12 @@ export interface BackupAdapter {
   inspect(member: MemberToInspect, ctx: AdapterContext): Promise<readonly Finding[]>
   /** Negative when `a` is before `b` in the engine's history, 0 when they are the same, positive when it is after. */
   comparePositions(a: string, b: string): number
+  /**
+   * Whether `log`, of a later chain, goes on where `before` ends. An engine whose log does not begin anew with each full
+   * can then be recovered to the time between the last log of one chain and the full of the next. Without this method
+   * logs only follow on backups of their own chain.
+   */
+  follows?(log: Manifest, before: Manifest): boolean
   /** Removes what killed restores of this adapter left beside the live database. Returns what it removed. */
   removeLeftovers(ctx: AdapterContext): Promise<readonly string[]>
 }

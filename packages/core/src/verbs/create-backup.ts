@@ -1,5 +1,5 @@
 import { readCatalog } from '../catalog.ts'
-import type { BackupFacts, BackupRequest, Member } from '../contracts/adapter.ts'
+import type { BackupFacts, BackupRequest, Member, OpenBackup } from '../contracts/adapter.ts'
 import type { BackupKind, CatalogEntry, Manifest, ManifestMember } from '../contracts/backup.ts'
 import { BackupError, throwIfAborted, toBackupError } from '../errors.ts'
 import { GENERATOR } from '../generator.ts'
@@ -7,7 +7,8 @@ import { fileStem, newBackupId, newChainName } from '../layout.ts'
 import type { Lock } from '../lock.ts'
 import { serializeManifest } from '../manifest.ts'
 import { ManifestReader } from '../manifest-reader.ts'
-import type { BackupPlan } from '../plan.ts'
+import { openBackup } from '../open-backup.ts'
+import type { BackupPlan, Destination } from '../plan.ts'
 import { BackupWriter, type DestinationOutcome } from './backup-writer.ts'
 import { runVerb, type VerbOptions, type Work, withLock } from './run.ts'
 
@@ -63,7 +64,7 @@ export async function createBackup(plan: BackupPlan, options: CreateBackupOption
     // Asked before anything is written anywhere: is the source there, and may we read it?
     await plan.adapter.describe(work.adapterContext('looking'))
     const made = await withLock(work, 'createBackup', 'write', async (signal, lock) => {
-      const start = kind === 'full' ? { kind } : await findBase(plan, kind, work)
+      const start = kind === 'full' ? { kind } : await findBase(work, kind, signal)
       try {
         return await makeBackup(work, signal, lock, start)
       } catch (error) {
@@ -101,7 +102,7 @@ interface Start {
 const upgrade = (kind: BackupKind, reason: string): Start => ({ kind: 'full', requested: { kind, reason } })
 
 /** Finds the newest chain and what a backup of `kind` continues there, or says why a full has to be made instead. */
-async function findBase(plan: BackupPlan, kind: BackupKind, { warn }: Work): Promise<Start> {
+async function findBase({ plan, warn }: Work, kind: BackupKind, signal: AbortSignal): Promise<Start> {
   const orFull = (reason: string): Start => {
     if (plan.strictKinds) throw new BackupError('BASE_MISSING', reason)
     return upgrade(kind, reason)
@@ -119,7 +120,11 @@ async function findBase(plan: BackupPlan, kind: BackupKind, { warn }: Work): Pro
   const manifests = new ManifestReader(plan, warn)
   let base: NonNullable<BackupRequest['base']>
   try {
-    base = { full: await manifests.read(full), previous: await manifests.read(previous) }
+    const open = async (entry: CatalogEntry): Promise<OpenBackup> => {
+      const from = plan.destinations.find(({ name }) => entry.destinations.includes(name)) as Destination
+      return openBackup(from, await manifests.read(entry), signal)
+    }
+    base = { full: await open(full), previous: await open(previous) }
   } catch (thrown) {
     const error = toBackupError(thrown, 'STORAGE_FAILED', `Cannot read the manifests of chain ${full.chain}`)
     if (error.code !== 'MANIFEST_DAMAGED' && error.code !== 'OBJECT_MISSING') throw error
@@ -168,7 +173,7 @@ async function makeBackup(work: Work, signal: AbortSignal, lock: Pick<Lock, 'ass
       chain,
       kind: start.kind,
       ...(start.requested && { requested: start.requested }),
-      ...(start.base && { base: { full: start.base.full.id, previous: start.base.previous.id } }),
+      ...(start.base && { base: { full: start.base.full.manifest.id, previous: start.base.previous.manifest.id } }),
       engine: { name: plan.adapter.engine, version: facts.source.engineVersion },
       startedAt: startedAt.toISOString(),
       consistentAt: facts.consistentAt.toISOString(),

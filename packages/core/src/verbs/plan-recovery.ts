@@ -21,7 +21,7 @@ export interface RecoveryPlan {
   readonly destinations: readonly string[]
   /** The moment whose state will be restored. */
   readonly reachedAt: Date
-  /** Set when a point in time inside the last log was asked for. */
+  /** Set when a moment was asked for and the last backup is a log: nothing after it is restored. */
   readonly stopAt?: Date
   /** How much is lost: from `reachedAt` to the moment asked for, or to now. Milliseconds. */
   readonly lossMs: number
@@ -73,9 +73,9 @@ export async function planRecovery(plan: BackupPlan, target: RecoveryTarget = {}
   }
   const last = chosen.at(-1) as Manifest
   const lastAt = new Date(last.consistentAt)
-  const stopAt =
-    target.at && last.kind === 'log' && plan.adapter.pointInTime && lastAt > target.at ? target.at : undefined
-  const reachedAt = stopAt ?? lastAt
+  // Also when the log ends before it: a log may hold what was committed just after the moment that it names as its end.
+  const stopAt = last.kind === 'log' && plan.adapter.pointInTime ? target.at : undefined
+  const reachedAt = stopAt && stopAt < lastAt ? stopAt : lastAt
   const members = chosen.flatMap((manifest) => manifest.members)
   return {
     backups: chosen,
@@ -111,7 +111,7 @@ async function chooseById(
   if (!full) throw new BackupError('BACKUP_NOT_FOUND', `The full backup that ${id} depends on is gone.`)
   if (wanted.kind === 'full') return [await manifests.read(wanted)]
   if (wanted.kind === 'differential') return [await manifests.read(full), await manifests.read(wanted)]
-  const path = await walkChain(plan, chain.slice(0, chain.indexOf(wanted) + 1), full, undefined, manifests)
+  const path = await walkChain(plan, chain.slice(1, chain.indexOf(wanted) + 1), full, undefined, manifests)
   const last = path.at(-1) as Manifest
   // A log that holds nothing new is left out of the path, which then ends at the same position.
   const { position } = await manifests.read(wanted)
@@ -132,18 +132,18 @@ async function chooseByTime(
   for (const full of backups.filter((backup) => backup.kind === 'full' && (!at || backup.startedAt <= at)).reverse()) {
     const manifest = await manifests.read(full)
     if (at && new Date(manifest.consistentAt) > at) continue
-    const chain = backups.filter((backup) => backup.chain === full.chain)
-    return walkChain(plan, chain, full, at, manifests)
+    const after = backups.slice(backups.indexOf(full) + 1)
+    return walkChain(plan, after, full, at, manifests)
   }
   const first = backups.find((backup) => backup.kind === 'full')
   const reach = first ? `the first full backup is from ${first.startedAt.toISOString()}` : 'there is no full backup'
   throw new BackupError('POINT_UNREACHABLE', `Nothing reaches back to ${at?.toISOString() ?? 'any moment'}: ${reach}.`)
 }
 
-/** From a chain's full as far towards `at` (or its end) as differentials and gapless logs lead. */
+/** From a full as far towards `at` (or the end of `after`) as differentials and gapless logs lead. */
 async function walkChain(
   plan: BackupPlan,
-  chain: readonly CatalogEntry[],
+  after: readonly CatalogEntry[],
   full: CatalogEntry,
   at: Date | undefined,
   manifests: ManifestReader,
@@ -151,15 +151,18 @@ async function walkChain(
   const { adapter } = plan
   const path = [await manifests.read(full)]
   const inTime = (manifest: Manifest): boolean => !at || new Date(manifest.consistentAt) <= at
-  for (const entry of chain.filter((backup) => backup.kind === 'differential').reverse()) {
+  const own = after.filter(({ chain }) => chain === full.chain)
+  for (const entry of own.filter((backup) => backup.kind === 'differential').reverse()) {
     const differential = await manifests.read(entry)
     if (!inTime(differential)) continue
     path.push(differential)
     break
   }
-  for (const entry of chain.filter((backup) => backup.kind === 'log')) {
+  for (const entry of (adapter.follows && at ? after : own).filter((backup) => backup.kind === 'log')) {
     const anchor = path.at(-1) as Manifest
     const log = await manifests.read(entry)
+    const foreign = entry.chain !== full.chain
+    if (foreign && !adapter.follows?.(log, anchor)) break
     if (adapter.comparePositions(log.position.end, anchor.position.end) <= 0) continue
     const begin = log.position.begin
     if (begin === undefined || adapter.comparePositions(begin, anchor.position.end) > 0) break

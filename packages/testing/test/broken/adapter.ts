@@ -98,7 +98,7 @@ export async function* emptyLog(
     if (step.done)
       return {
         ...step.value,
-        position: { begin: request.base?.previous.position.end as string, end: step.value.position.end },
+        position: { begin: request.base?.previous.manifest.position.end as string, end: step.value.position.end },
       }
     step.value.body.destroy()
   }

@@ -33,7 +33,8 @@ export const brokenChains: readonly BrokenAdapter[] = [
         async *backup(request, ctx) {
           const { base } = request
           const move = request.kind === 'differential' && base && last
-          const full = move ? { ...base.full, position: { end: last as string } } : base?.full
+          const manifest = move && { ...base.full.manifest, position: { end: last as string } }
+          const full = manifest ? { ...base.full, manifest } : base?.full
           const found = yield* inner.backup(full && base ? { ...request, base: { ...base, full } } : request, ctx)
           if (request.kind === 'differential') last = found.position.end
           return found
@@ -76,10 +77,10 @@ export const brokenChains: readonly BrokenAdapter[] = [
       async *backup(request, ctx) {
         const { base } = request
         const here = (await timelineOf(inner, request, ctx)) as string
-        const moved = (manifest: NonNullable<typeof base>['full']) => ({
-          ...manifest,
-          position: { ...manifest.position, end: `${here}.${manifest.position.end.split('.')[1]}` },
-        })
+        const moved = ({ manifest, ...open }: NonNullable<typeof base>['full']) => {
+          const end = `${here}.${manifest.position.end.split('.')[1]}`
+          return { ...open, manifest: { ...manifest, position: { ...manifest.position, end } } }
+        }
         const found = yield* inner.backup(
           base ? { ...request, base: { full: moved(base.full), previous: moved(base.previous) } } : request,
           ctx,
