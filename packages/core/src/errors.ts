@@ -104,6 +104,40 @@ export const ERROR_CODES = {
     'The database cannot be read.',
     'Look at the cause: permissions, a broken disk, a missing folder.',
   ],
+  // Database servers
+  SERVER_UNREACHABLE: [
+    'The database server does not answer, or the connection to it broke.',
+    'Check host, port and network, and whether the server runs; then start again.',
+  ],
+  SERVER_REFUSED: [
+    'The database server refused the login.',
+    'Check user and password, and what the server lets in (PostgreSQL: pg_hba.conf; replication needs a line of its own).',
+  ],
+  PRIVILEGE_MISSING: [
+    'The user of the database has not the right to do this.',
+    'Grant what the message names; the page of the engine has the statements to the letter.',
+  ],
+  SERVER_BUSY: [
+    'The database server has no room for another connection of this kind.',
+    'Raise its limit (PostgreSQL: max_connections, max_wal_senders, max_replication_slots), or try again later.',
+  ],
+  SERVER_SETTING: [
+    'A setting of the database server does not allow this backup.',
+    'Change the setting that the message names, as the page of the engine says.',
+  ],
+  SERVER_UNSUPPORTED: [
+    'This server, by its version or because it is a managed service, cannot be backed up in this way.',
+    'Use what the message names instead; the page of the engine has a table.',
+  ],
+  SERVER_FAILED: ['The database server failed.', 'Look at the cause, and at the log of the server.'],
+  PROGRAM_MISSING: [
+    'A program that this needs is not installed, or is too old.',
+    'Install what the message names, or tell the adapter where it is.',
+  ],
+  PROGRAM_FAILED: [
+    'A program that did part of the work failed.',
+    'The message has the end of what it said; nothing half-made is in the catalogue.',
+  ],
   // Restore
   TARGET_INVALID: [
     'The place to restore to cannot be used.',

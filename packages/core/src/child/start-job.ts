@@ -105,6 +105,9 @@ async function collect(child: ChildProcess, name: string, ctx: AdapterContext): 
   })
 }
 
+/** What a child said last; of an error that it did not catch, the message rather than the end of its stack. */
 function lastLines(text: string): string {
-  return text.trim().split('\n').slice(-5).join('\n')
+  const lines = text.trim().split('\n')
+  const uncaught = lines.findLastIndex((line) => /^(Uncaught )?\w*Error\b/.test(line))
+  return (uncaught < 0 ? lines.slice(-5) : lines.slice(uncaught, uncaught + 3)).join('\n')
 }

@@ -1,0 +1,129 @@
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { buffer } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { type AdapterContext, type Progress, startJob } from '../src/index.ts'
+import type { Jobs } from './support/jobs-program.ts'
+import { scenario } from './support/scenario.ts'
+
+const program = fileURLToPath(new URL('support/jobs-program.ts', import.meta.url))
+
+function context(more: Partial<AdapterContext> = {}): AdapterContext {
+  const { runtime } = scenario().plan
+  return { ...runtime, signal: new AbortController().signal, onProgress: () => {}, onWarning: () => {}, ...more }
+}
+
+const job = <Name extends keyof Jobs & string>(
+  name: Name,
+  input: Jobs[Name]['input'],
+  more?: Partial<AdapterContext>,
+) => startJob<Jobs, Name>(program, name, input, context(more))
+
+test('a result comes back', async () => {
+  expect(await job('add', { left: 2, right: 3 }).result).toBe(5)
+})
+
+test('bytes go in and come out', async () => {
+  const bytes = Buffer.alloc(3_000_000, 'abc')
+  const taking = job('hash', null)
+  taking.channel.end(bytes)
+  expect(await taking.result).toBe(createHash('sha256').update(bytes).digest('hex'))
+  const giving = job('give', { bytes: 3_000_000 })
+  expect((await buffer(giving.channel)).equals(Buffer.alloc(3_000_000, 7))).toBe(true)
+  expect((await giving.result).pid).not.toBe(process.pid)
+})
+
+test('progress is told now and then, and its end for certain; warnings all', async () => {
+  const told: Progress[] = []
+  const warnings: string[] = []
+  await job('tell', null, {
+    onProgress: (progress) => told.push(progress),
+    onWarning: (message) => warnings.push(message),
+  }).result
+  expect(told.at(-1)).toMatchObject({ bytes: 1000, totalBytes: 1000 })
+  expect(told.length).toBeLessThan(500)
+  expect(warnings).toEqual(['this is odd'])
+})
+
+test('an error keeps its code, hint and whether it may be tried again', async () => {
+  await expect(job('refuse', { code: 'SOURCE_BUSY' }).result).rejects.toMatchObject({
+    name: 'BackupError',
+    code: 'SOURCE_BUSY',
+    message: 'Somebody has it.',
+    hint: 'Ask again.',
+    retryable: true,
+  })
+  await expect(job('throw', null).result).rejects.toMatchObject({
+    code: 'CHILD_FAILED',
+    message: expect.stringContaining('unforeseen'),
+  })
+  await expect(
+    startJob<never, never>(program, 'nonsense' as never, null as never, context()).result,
+  ).rejects.toMatchObject({ code: 'INTERNAL', message: expect.stringContaining('nonsense') })
+})
+
+test.each([
+  [{ exitCode: 3 }, 'ended with code 3. about to go', false],
+  [{ exitCode: 0 }, 'ended with code 0. about to go', false],
+  [{}, 'was ended by SIGKILL', true],
+])('a child that goes without an answer is a failure: %j', async (input, message, retryable) => {
+  await expect(job('die', input).result).rejects.toMatchObject({
+    code: 'CHILD_FAILED',
+    message: expect.stringContaining(message),
+    retryable,
+  })
+})
+
+test('a program that is not there is a failure', async () => {
+  await expect(startJob<Jobs, 'wait'>(`${program}.gone`, 'wait', null, context()).result).rejects.toMatchObject({
+    code: 'CHILD_FAILED',
+    message: expect.stringContaining('Cannot find module'),
+  })
+  const missing = context({ spawn: ((_: string, ...rest: []) => spawn('/no/such/node', ...rest)) as typeof spawn })
+  await expect(startJob<Jobs, 'wait'>(program, 'wait', null, missing).result).rejects.toMatchObject({
+    code: 'CHILD_FAILED',
+    message: expect.stringContaining('could not be started'),
+  })
+})
+
+test.each([['at once'], ['in the middle']])('an abort ends the child %s', async (when) => {
+  const aborter = new AbortController()
+  if (when === 'at once') aborter.abort()
+  let child: ReturnType<typeof spawn> | undefined
+  const spying = ((...given: Parameters<typeof spawn>) => (child = spawn(...given))) as typeof spawn
+  const waiting = job('wait', null, { signal: aborter.signal, spawn: spying })
+  if (when === 'in the middle') setTimeout(() => aborter.abort(), 100)
+  await expect(waiting.result).rejects.toMatchObject({ code: 'ABORTED' })
+  expect(child?.signalCode).toBe('SIGKILL')
+})
+
+test('the child goes when its parent is killed', async () => {
+  const parent = spawn(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `import { fork } from 'node:child_process'
+       const child = fork(${JSON.stringify(program)}, { execArgv: [] })
+       child.on('message', () => process.stdout.write(String(child.pid)))
+       child.send({ job: 'tellAndWait', input: null })`,
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  )
+  const [text] = (await once(parent.stdout, 'data')) as [Buffer]
+  const pid = Number(String(text))
+  process.kill(pid, 0)
+  parent.kill('SIGKILL')
+  await expect.poll(() => isThere(pid), { timeout: 10_000 }).toBe(false)
+})
+
+function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
