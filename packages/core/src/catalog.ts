@@ -1,12 +1,16 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import type { BackupKind, CatalogEntry, VerificationLevel } from './contracts/backup.ts'
 import type { ObjectInfo, Storage } from './contracts/storage.ts'
 import { BackupError, toBackupError } from './errors.ts'
-import { type BackupName, meaningOf, planPrefix } from './layout.ts'
+import { type BackupName, meaningOf, parseBackupId, planPrefix } from './layout.ts'
 import type { Destination } from './plan.ts'
 
 /** What depends on nothing first. */
 const KINDS: readonly BackupKind[] = ['full', 'differential', 'log']
 const LEVELS: readonly VerificationLevel[] = ['stored', 'decoded', 'restored']
+
+/** About a millisecond's worth of work. */
+const TURN_BACKUPS = 500
 
 /** What one destination holds of a plan. */
 export interface DestinationListing {
@@ -38,24 +42,25 @@ export async function listDestination(
   const found = new Map<string, Found>()
   const held = new Set<string>()
   const leftovers: ObjectInfo[] = []
+  const parse = parsingOnce()
   for await (const object of destination.storage.list(planPrefix(plan))) {
-    const meaning = meaningOf(plan, object.key)
+    const meaning = meaningOf(plan, object.key, parse)
     if (meaning.is === 'hold') held.add(meaning.chain)
     if (meaning.is === 'partial') leftovers.push(object)
     if (meaning.is === 'manifest' || meaning.is === 'member' || meaning.is === 'verification') {
       let backup = found.get(meaning.backup.id)
       if (!backup) {
-        backup = { name: meaning.backup, objects: [], committed: false, passed: new Set(), failed: new Set() }
+        backup = { name: meaning.backup, objects: [], committed: false, verifications: [] }
         found.set(meaning.backup.id, backup)
       }
       backup.objects.push(object)
       if (meaning.is === 'manifest') backup.committed = true
-      if (meaning.is === 'verification') backup[meaning.passed ? 'passed' : 'failed'].add(meaning.level)
+      if (meaning.is === 'verification') backup.verifications.push(meaning)
     }
   }
   const backups: CatalogEntry[] = []
   const keys = new Map<string, string[]>()
-  for (const backup of found.values()) {
+  for await (const backup of inTurns(found.values())) {
     if (!backup.committed) {
       leftovers.push(...backup.objects)
       continue
@@ -73,18 +78,27 @@ interface Found {
   readonly name: BackupName
   readonly objects: ObjectInfo[]
   committed: boolean
-  readonly passed: Set<VerificationLevel>
-  readonly failed: Set<VerificationLevel>
+  readonly verifications: { readonly level: VerificationLevel; readonly passed: boolean }[]
+}
+
+/** The objects of a backup follow each other in a listing: its id need not be taken apart for each of them. */
+function parsingOnce(): typeof parseBackupId {
+  let last: BackupName | undefined
+  return (id) => {
+    if (last?.id !== id) last = parseBackupId(id)
+    return last
+  }
 }
 
 function toEntry(found: Found, destination: string, held: ReadonlySet<string>): CatalogEntry {
-  const verified = LEVELS.findLast((level) => found.passed.has(level))
+  const failedVerification = found.verifications.some(({ passed }) => !passed)
+  const verified = LEVELS.findLast((level) => found.verifications.some((one) => one.passed && one.level === level))
   return {
     ...found.name,
     storedBytes: found.objects.reduce((sum, object) => sum + object.sizeBytes, 0),
     destinations: [destination],
-    ...(verified && found.failed.size === 0 && { verified }),
-    failedVerification: found.failed.size > 0,
+    ...(verified && !failedVerification && { verified }),
+    failedVerification,
     held: held.has(found.name.chain),
   }
 }
@@ -121,7 +135,7 @@ export async function readCatalog(plan: string, destinations: readonly Destinati
   const incomplete = new Set<string>()
   for (const listing of listings) {
     if (listing instanceof BackupError) continue
-    for (const entry of listing.backups) {
+    for await (const entry of inTurns(listing.backups)) {
       const other = merged.get(entry.id)
       merged.set(entry.id, other ? mergeEntries(other, entry) : entry)
     }
@@ -134,6 +148,16 @@ export async function readCatalog(plan: string, destinations: readonly Destinati
     backups: [...merged.values()].sort(byTime),
     incomplete: [...incomplete].filter((id) => !merged.has(id)).sort(),
     unreachable,
+  }
+}
+
+/** The same items, and a turn of the event loop for the application after so many that it does not notice. */
+async function* inTurns<T>(items: Iterable<T>): AsyncGenerator<T> {
+  let done = 0
+  for (const item of items) {
+    yield item
+    done += 1
+    if (done % TURN_BACKUPS === 0) await turn()
   }
 }
 

@@ -21,7 +21,8 @@ export function parseStamp(text: string): Date | undefined {
   if (!parts) return undefined
   const [, year, month, day, hour, minute, second, ms] = parts
   const date = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}.${ms}Z`)
-  return Number.isNaN(date.getTime()) || stamp(date) !== text ? undefined : date
+  // `Date` takes the 31st of February and midnight at 24:00, and makes the next day of them. NaN is no day at all.
+  return date.getUTCDate() === Number(day) ? date : undefined
 }
 
 /** Begin of member names, after the names that the scripts before us gave: `taskmanagement_backup_20261122_020000`. */
@@ -85,10 +86,10 @@ export function parseBackupId(id: string): BackupName | undefined {
 }
 
 /** What the object under `key` is, from its name alone. */
-export function meaningOf(plan: string, key: string): KeyMeaning {
+export function meaningOf(plan: string, key: string, parse: typeof parseBackupId = parseBackupId): KeyMeaning {
   const path = key.slice(plan.length + 1).split('/')
   const file = path.at(-1) as string
-  const backup = path.length === 3 ? parseBackupId(`${path[0]}/${path[1]}`) : undefined
+  const backup = path.length === 3 ? parse(`${path[0]}/${path[1]}`) : undefined
   if (file.endsWith(PARTIAL_SUFFIX)) return { is: 'partial', ...(backup && { backup }) }
   if (path.length === 1 && file.startsWith('lock-')) return { is: 'lock' }
   if (path.length === 2 && file === 'hold.json' && CHAIN.test(path[0] as string)) {

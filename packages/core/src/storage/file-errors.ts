@@ -5,7 +5,8 @@ import { BackupError, type ErrorCode } from '../errors.ts'
 export const errnoOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException | null)?.code
 
 /** Below a file there is nothing: `ENOTDIR` says so. */
-export const isMissing = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')
+export const MISSING: readonly string[] = ['ENOENT', 'ENOTDIR']
+export const isMissing = (error: unknown): boolean => MISSING.includes(errnoOf(error) ?? '')
 
 export function storageError(error: unknown, what: string): BackupError {
   if (error instanceof BackupError) return error

@@ -5,28 +5,51 @@ import type { BackupError } from '../errors.ts'
 import { inOrder } from '../pipeline/in-order.ts'
 import { isMissing, storageError } from './file-errors.ts'
 import { isKeySegment } from './key.ts'
+import { listInThread } from './listing-thread.ts'
 
-// A catalogue of 10,000 backups is 40,000 looks at the disk. With a promise for each of them a listing takes twice as
-// long, so there is one for each entry of the topmost folder, and callbacks below.
+// A catalogue of 10,000 backups is 40,000 looks at the disk, and each costs this thread more than it costs the disk. So
+// only the first few objects are looked up from here; if there are more, a thread goes on. With a promise for each look
+// the few would take twice as long, so there is one for each entry of the topmost folder, and callbacks below.
 
+/** Most listings, those of locks above all, have fewer and are done before a thread would have started. */
+const FEW_OBJECTS = 500
 /** How many entries of the topmost folder are looked at in parallel. */
-const LOOK_AHEAD = 16
+const LOOK_AHEAD = 8
 
 type Done<T> = (error: BackupError | undefined, found: T) => void
 
-interface Entry {
-  readonly name: string
-  readonly isFolder: boolean
+/**
+ * Objects below `folder` (a key ending in `/`, or empty) whose next segment begins with `start`, in order of keys.
+ *
+ * @param few after how many objects a thread goes on
+ */
+export async function* listFolder(
+  root: string,
+  folder: string,
+  start: string,
+  few: number = FEW_OBJECTS,
+): AsyncGenerator<ObjectInfo> {
+  const names = await promised<string[]>((done) => readFolder(root, folder, start, done))
+  let begun = 0
+  // A folder has an object in it, or it would have been removed: with many entries the thread goes on from the first.
+  let found = names.length > few ? names.length : 0
+  function* first(): Generator<string> {
+    while (begun < names.length && found < few) yield names[begun++] as string
+  }
+  for await (const group of listHere(root, folder, first())) {
+    found += group.length
+    for (const object of group) yield object
+  }
+  if (begun === names.length) return
+  const rest = names.slice(begun)
+  const inThread = listInThread(root, folder, rest)
+  if (inThread) yield* inThread
+  else for await (const group of listHere(root, folder, rest)) yield* group
 }
 
-/** Objects below `folder` (a key ending in `/`, or empty) whose next segment begins with `start`, in order of keys. */
-export async function* listFolder(root: string, folder: string, start: string): AsyncGenerator<ObjectInfo> {
-  const entries = await promised<Entry[]>((done) => readFolder(root, folder, done))
-  const wanted = entries.filter(({ name }) => name.startsWith(start))
-  const groups = inOrder(wanted, LOOK_AHEAD, (entry) =>
-    promised<ObjectInfo[]>((done) => lookAt(root, folder, entry, done)),
-  )
-  for await (const group of groups) yield* group
+/** What each of `names` holds, in their order. */
+function listHere(root: string, folder: string, names: Iterable<string>): AsyncIterable<ObjectInfo[]> {
+  return inOrder(names, LOOK_AHEAD, (name) => promised<ObjectInfo[]>((done) => lookAt(root, folder, name, done)))
 }
 
 function promised<T>(work: (done: Done<T>) => void): Promise<T> {
@@ -35,30 +58,27 @@ function promised<T>(work: (done: Done<T>) => void): Promise<T> {
   })
 }
 
-/** Files and folders in `folder`, in order of their keys: a folder's name counts with the `/` behind it. */
-function readFolder(root: string, folder: string, done: Done<Entry[]>): void {
+/**
+ * Names of the files and folders in `folder` that begin with `start`, in order of their keys: so a folder's name has the
+ * `/` behind it.
+ */
+function readFolder(root: string, folder: string, start: string, done: Done<string[]>): void {
   readdir(join(root, folder), { withFileTypes: true }, (error, entries = []) => {
     if (error) return done(isMissing(error) ? undefined : storageError(error, `Cannot list ${folder} in ${root}`), [])
-    const found = entries
+    const names = entries
+      .filter((entry) => entry.name.startsWith(start))
       // What others put there under names that are no keys could be neither read nor deleted.
       .filter((entry) => (entry.isFile() || entry.isDirectory()) && isKeySegment(entry.name))
-      .map((entry) => ({
-        name: entry.name,
-        isFolder: entry.isDirectory(),
-        order: entry.isDirectory() ? `${entry.name}/` : entry.name,
-      }))
-      .sort((a, b) => (a.order < b.order ? -1 : 1))
-    done(undefined, found)
+      .map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name))
+    done(undefined, names.sort())
   })
 }
 
 /** The file itself, or everything below the folder. */
-function lookAt(root: string, folder: string, { name, isFolder }: Entry, done: Done<ObjectInfo[]>): void {
+function lookAt(root: string, folder: string, name: string, done: Done<ObjectInfo[]>): void {
   const key = folder + name
-  if (isFolder) {
-    readFolder(root, `${key}/`, (error, entries) =>
-      error ? done(error, []) : lookAtAll(root, `${key}/`, entries, done),
-    )
+  if (key.endsWith('/')) {
+    readFolder(root, key, '', (error, names) => (error ? done(error, []) : lookAtAll(root, key, names, done)))
     return
   }
   lstat(join(root, key), (error, found) => {
@@ -68,13 +88,13 @@ function lookAt(root: string, folder: string, { name, isFolder }: Entry, done: D
   })
 }
 
-function lookAtAll(root: string, folder: string, entries: readonly Entry[], done: Done<ObjectInfo[]>): void {
+function lookAtAll(root: string, folder: string, names: readonly string[], done: Done<ObjectInfo[]>): void {
   const results: ObjectInfo[][] = []
-  let open = entries.length
+  let open = names.length
   let failure: BackupError | undefined
   if (open === 0) done(undefined, [])
-  entries.forEach((entry, index) => {
-    lookAt(root, folder, entry, (error, found) => {
+  names.forEach((name, index) => {
+    lookAt(root, folder, name, (error, found) => {
       failure ??= error
       results[index] = found
       open -= 1

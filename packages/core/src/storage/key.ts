@@ -1,13 +1,12 @@
 import { BackupError } from '../errors.ts'
 
-const SEGMENT = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$/
-// Windows opens devices under these names, with any extension.
-const RESERVED = /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i
+/** The begin of a segment, cut anywhere. */
+const BEGIN = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$/
+/** A whole segment. Windows drops a dot at the end, and opens devices under the names at the front, with any extension. */
+export const KEY_SEGMENT = /^(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))[A-Z0-9_][A-Z0-9._-]{0,199}(?<!\.)$/i
 
 /** True for one segment of a key that every storage takes: it can hide no path, no device and no shell word. */
-export function isKeySegment(text: string): boolean {
-  return SEGMENT.test(text) && !text.endsWith('.') && !RESERVED.test(text)
-}
+export const isKeySegment = (text: string): boolean => KEY_SEGMENT.test(text)
 
 /**
  * Throws unless `key` is one to nine segments of letters, digits, `.`, `_` and `-`, separated by `/`.
@@ -30,7 +29,7 @@ export function assertPrefix(prefix: string): void {
   const last = prefix.lastIndexOf('/')
   const rest = prefix.slice(last + 1)
   if (last >= 0) assertKey(prefix.slice(0, last))
-  if (rest !== '' && !SEGMENT.test(rest)) {
+  if (rest !== '' && !BEGIN.test(rest)) {
     throw new BackupError('KEY_INVALID', `Not the begin of a key: ${JSON.stringify(prefix)}.`)
   }
 }
