@@ -5,6 +5,7 @@ import type { TestProjectInlineConfiguration } from 'vitest/config'
 export default [
   project('core', './packages/core'),
   project('sqlite', './packages/sqlite'),
+  project('postgres', './packages/postgres'),
   project('testing', './packages/testing'),
   project('repo', '.', ['test/**/*.test.ts', 'examples/**/*.test.ts', 'docs/**/*.test.ts']),
 ]

@@ -19,7 +19,7 @@ export {
 } from './errors.ts'
 export { COMPRESSION_SUFFIX, compress, compressFrame, FRAME_BYTES } from './pipeline/compress.ts'
 export { inOrder } from './pipeline/in-order.ts'
-export { decodeMember } from './pipeline/member.ts'
+export { decodeMember, unpackMember } from './pipeline/member.ts'
 export { Meter } from './pipeline/meter.ts'
 export { type BackupPlan, type BackupPlanOptions, type Destination, defineBackupPlan } from './plan.ts'
 export { livenessOf, ownIdentity, type ProcessIdentity } from './process-identity.ts'
@@ -54,6 +54,13 @@ export {
   type PruneResult,
   pruneBackups,
 } from './verbs/prune-backups.ts'
+export {
+  type ChainWindow,
+  type ReachableStretch,
+  type RecoveryGap,
+  type RecoveryWindow,
+  recoveryWindow,
+} from './verbs/recovery-window.ts'
 export { type RestoreBackupOptions, type RestoreResult, restoreBackup, undoRestore } from './verbs/restore-backup.ts'
 export type { VerbOptions } from './verbs/run.ts'
 export { type VerificationReport, type VerifyBackupOptions, verifyBackup } from './verbs/verify-backup.ts'

@@ -20,10 +20,15 @@ async function* cut(bytes: Uint8Array, lengths: readonly number[] = [65_536]): A
   }
 }
 
+/** A decoded piece is gone when the next one is asked for. */
+async function* copies(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+  for await (const piece of pieces) yield Buffer.from(piece)
+}
+
 const squeeze = async (plain: Uint8Array, algorithm: Algorithm, lengths?: readonly number[]): Promise<Buffer> =>
   buffer(compress(cut(plain, lengths), { algorithm, level: 3 }))
 const expand = (stored: Uint8Array, algorithm: Algorithm, lengths?: readonly number[]): Promise<Buffer> =>
-  buffer(decode(cut(stored, lengths), codecs(algorithm)))
+  buffer(copies(decode(cut(stored, lengths), codecs(algorithm))))
 const text = (length: number): Buffer =>
   Buffer.from('the quick brown fox jumps over the lazy dog. '.repeat(Math.ceil(length / 45))).subarray(0, length)
 

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto'
 import { PassThrough, type Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { zstdCompressSync } from 'node:zlib'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { brokenStream, patterned, readAll, settled, streamOf } from '../../testing/src/index.ts'
 import { BackupError, inOrder, type Member, Meter } from '../src/index.ts'
 import { fanOut, type Sink } from '../src/pipeline/fan-out.ts'
-import { checkStored, decodeMember, outgoing } from '../src/pipeline/member.ts'
+import { checkStored, decodeMember, outgoing, unpackMember } from '../src/pipeline/member.ts'
 import { codeOf } from './support/text.ts'
 
 const sink = (name: string, receive: Sink['receive'], required = true): Sink => ({ name, required, receive })
@@ -191,6 +193,63 @@ describe('members', () => {
     await readAll(out.stored)
     const broken = brokenStream(plain.subarray(0, 1000), new Error('connection reset'))
     expect(await codeOf(readAll(decodeMember(out.facts(), broken, () => {})))).toBe('STORAGE_FAILED')
+  })
+})
+
+describe('the memory of decoded frames', () => {
+  const facts = (plain: Buffer, stored: Buffer) => ({
+    name: 'a.db',
+    file: 'a.db.zst',
+    codecs: [{ name: 'zstd' }],
+    plain: { bytes: plain.length, sha256: sha256(plain) },
+    stored: { bytes: stored.length, sha256: sha256(stored) },
+  })
+
+  test('is freed once they have passed, and a piece that may be kept is a copy', async () => {
+    const plain = patterned(5_000_000)
+    const out = outgoing(member(streamOf(plain)), { algorithm: 'zstd', level: 1 })
+    const stored = await readAll(out.stored)
+    const passed: Buffer[] = []
+    for await (const piece of unpackMember(out.facts(), streamOf(stored), () => {})) passed.push(piece)
+    expect(passed.every((piece) => piece.length === 0)).toBe(true)
+    const kept = await decodeMember(out.facts(), streamOf(stored), () => {}).toArray()
+    expect(Buffer.concat(kept).equals(plain)).toBe(true)
+  })
+
+  test('is never one that others share, however small the frames are', async () => {
+    const size = fc.oneof(fc.integer({ min: 0, max: 300 }), fc.integer({ min: 1000, max: 300_000 }))
+    await fc.assert(
+      fc.asyncProperty(fc.array(size, { maxLength: 8 }), fc.integer({ min: 1, max: 100_000 }), async (sizes, piece) => {
+        const frames = sizes.map((length) => patterned(length))
+        const plain = Buffer.concat(frames)
+        const stored = Buffer.concat(
+          frames.map((frame) => zstdCompressSync(frame, { pledgedSrcSize: frame.length } as object)),
+        )
+        // Small buffers lie in one pool with what a decoder asks for beside them.
+        const beside: Buffer[] = []
+        const decoded: Buffer[] = []
+        for await (const one of unpackMember(facts(plain, stored), streamOf(stored, piece), () => {
+          beside.push(Buffer.from('mine'))
+        })) {
+          decoded.push(Buffer.from(one))
+        }
+        expect(Buffer.concat(decoded).equals(plain)).toBe(true)
+        expect(beside.every((mine) => mine.toString() === 'mine')).toBe(true)
+        expect(stored.length).toBe(facts(plain, stored).stored.bytes)
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  test.each(['plain', 'stored'] as const)('is not what hides a wrong %s hash at the end', async (side) => {
+    const plain = patterned(5_000_000)
+    const stored = zstdCompressSync(plain)
+    const right = facts(plain, stored)
+    const wrong = { ...right, [side]: { ...right[side], sha256: '0'.repeat(64) } }
+    const read = async (): Promise<void> => {
+      for await (const _ of unpackMember(wrong, streamOf(stored), () => {}));
+    }
+    expect(await codeOf(read())).toBe('MEMBER_DAMAGED')
   })
 })
 

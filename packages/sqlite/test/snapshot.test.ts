@@ -1,6 +1,7 @@
-import { writeFileSync } from 'node:fs'
+import { existsSync, statSync, writeFileSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { describe, expect } from 'vitest'
+import { describeDatabase } from '../src/child/describe.ts'
 import { type OpenSource, openSource } from '../src/child/open-source.ts'
 import { type Snapshot, takeSnapshot } from '../src/child/snapshot.ts'
 import { contentOf, integrityOf } from './support/images.ts'
@@ -91,5 +92,34 @@ describe('a snapshot', () => {
     expect(emptied()).toBe(false)
     snapshot.release()
     expect(emptied()).toBe(true)
+  })
+})
+
+describe('a journal that looks as if a crash had left it, after the database was opened', () => {
+  const LOOKS = {
+    'while it is described': (source: OpenSource) => describeDatabase(source, 5_000).pageCount,
+    'while its image is begun': (source: OpenSource) => {
+      const snapshot = takeSnapshot(source, source.connection as Database.Database, 5_000)
+      snapshot.release()
+      return snapshot.pageCount
+    },
+  }
+
+  test.for(Object.entries(LOOKS))('%s: it is rolled back', async ([, look], { place }) => {
+    const writer = await place.agent()
+    await writer.run(({ Database, held }, file) => {
+      held.a = new Database(file)
+      held.a.exec('CREATE TABLE t (v); INSERT INTO t VALUES (zeroblob(1000000))')
+    }, place.file)
+    const pages = statSync(place.file).size / 4096
+    const source = openSource(place.file, 5_000)
+    await writer.run(({ held }) => {
+      held.a?.pragma('cache_size = 5')
+      held.a?.exec('BEGIN; INSERT INTO t VALUES (zeroblob(1000000))')
+    })
+    await writer.kill()
+    expect(statSync(place.file).size / 4096).toBeGreaterThan(pages)
+    expect(look(source)).toBe(pages)
+    expect(existsSync(`${place.file}-journal`)).toBe(false)
   })
 })

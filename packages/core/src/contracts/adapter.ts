@@ -95,7 +95,7 @@ export interface OpenBackup {
   /** Plain content of a member. The stream fails with `MEMBER_DAMAGED` before its end when anything differs. */
   open(memberName: string): Promise<Readable>
   /**
-   * Stored content of a member, not checked: for an adapter that has a process of its own in which `decodeMember`
+   * Stored content of a member, not checked: for an adapter that has a process of its own in which `unpackMember`
    * decodes and checks it, so that the app's process does not have to.
    */
   openStored(memberName: string): Promise<Readable>

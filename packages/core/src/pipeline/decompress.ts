@@ -13,7 +13,7 @@ const FRAMES_IN_FLIGHT = 3
 const zstdWhole = promisify(zlib.zstdDecompress)
 
 /**
- * Undoes the codecs of a member, last one first.
+ * Undoes the codecs of a member, last one first. A piece is gone when the next is asked for.
  *
  * @throws `CODEC_UNKNOWN` at once; the stream fails with `MEMBER_DAMAGED` when the content cannot be decoded.
  */
@@ -39,20 +39,27 @@ export const canDecode = (name: string): boolean => Object.hasOwn(DECODERS, name
 async function* decodeZstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const reader = new ByteReader(source)
   const running: Promise<Buffer>[] = []
+  async function* finished(atMost: number): AsyncGenerator<Uint8Array> {
+    while (running.length > atMost) {
+      const plain = await (running.shift() as Promise<Buffer>)
+      yield plain
+      giveBack(plain)
+    }
+  }
   try {
     for (let frame = await nextFrame(reader); frame; frame = await nextFrame(reader)) {
-      const pieces = framePieces(reader, frame)
+      const bytes = framePieces(reader, frame)
       if (frame.plainBytes !== undefined && frame.plainBytes <= WHOLE_FRAME_BYTES) {
-        const decoded = decodeWhole(await gather(pieces), frame.plainBytes)
+        const decoded = decodeWhole(await gather(bytes), frame.plainBytes)
         decoded.catch(() => {}) // thrown where it is awaited
         running.push(decoded)
-        if (running.length === FRAMES_IN_FLIGHT) yield await (running.shift() as Promise<Buffer>)
+        yield* finished(FRAMES_IN_FLIGHT - 1)
       } else {
-        while (running.length > 0) yield await (running.shift() as Promise<Buffer>)
-        yield* transformed(pieces, zlib.createZstdDecompress({ chunkSize: 256 * 1024 }))
+        yield* finished(0)
+        yield* transformed(bytes, zlib.createZstdDecompress({ chunkSize: 256 * 1024 }))
       }
     }
-    while (running.length > 0) yield await (running.shift() as Promise<Buffer>)
+    yield* finished(0)
   } finally {
     await Promise.allSettled(running)
     await reader.close()
@@ -66,8 +73,20 @@ async function decodeWhole(frame: Buffer, plainBytes: number): Promise<Buffer> {
   } catch (error) {
     throw damaged(error)
   }
+  giveBack(frame)
   if (plain.length !== plainBytes) throw damaged(new Error(`${plain.length} bytes instead of ${plainBytes}`))
   return plain
+}
+
+/**
+ * Frees the memory of a buffer that nobody reads again. V8 comes for it when tens of MiB have piled up, because it
+ * counts the small object and not what hangs on it.
+ */
+function giveBack(buffer: Buffer): void {
+  // Small ones lie in a pool together with others'. One byte more is what a decoder asked for, see above.
+  if (buffer.buffer.byteLength > buffer.length + 1) return
+  const memory = buffer.buffer as ArrayBuffer & { transfer(length: number): ArrayBuffer } // not in the ES2023 types
+  memory.transfer(0)
 }
 
 /** A frame with little plain content cannot be much longer itself; one that is was made to fill the memory. */

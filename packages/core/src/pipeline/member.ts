@@ -8,6 +8,9 @@ import { COMPRESSION_SUFFIX, compress } from './compress.ts'
 import { canDecode, decode } from './decompress.ts'
 import { Meter } from './meter.ts'
 
+/** Copies that may be kept. V8 looks for garbage when there are many objects; larger ones pile up before it does. */
+const KEPT_BYTES = 32 * 1024
+
 const SUFFIX: Readonly<Record<string, string>> = COMPRESSION_SUFFIX
 
 /** A member on its way out: its stored bytes, and what its manifest entry will be once they have passed. */
@@ -71,15 +74,39 @@ function sameLength(given: StreamFacts, bytes: number, file: string): StreamFact
 }
 
 /**
- * The plain content of a stored member: meter, decode, meter. Both meters are held against the manifest; the stream
- * fails before its end when anything differs. Runs wherever the stored bytes are: in the app's process behind
- * `OpenBackup.open`, or in an adapter's own process behind `OpenBackup.openStored`.
- *
- * `onBytes` is told how many plain bytes have passed in all.
+ * The plain content of a stored member, as {@link unpackMember} gives it, but its pieces may be kept.
  *
  * @throws `CODEC_UNKNOWN` at once; the stream fails with `MEMBER_DAMAGED`
  */
 export function decodeMember(member: ManifestMember, object: Readable, onBytes: (bytes: number) => void): Readable {
+  // Little is read ahead: copies that wait grow old, and V8 looks for old garbage last.
+  const body = Readable.from(copies(unpackMember(member, object, onBytes)), { objectMode: false })
+  // A body that is destroyed before it was read never enters its generator.
+  return body.once('close', () => object.destroy())
+}
+
+async function* copies(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const piece of pieces) {
+    for (let at = 0; at < piece.length; at += KEPT_BYTES) yield Buffer.from(piece.subarray(at, at + KEPT_BYTES))
+  }
+}
+
+/**
+ * The plain content of a stored member: meter, decode, meter. Both meters are held against the manifest; the iteration
+ * fails before its end when anything differs. Runs wherever the stored bytes are: in the app's process behind
+ * `OpenBackup.open`, or in an adapter's own process behind `OpenBackup.openStored`.
+ *
+ * **A piece is gone when the next one is asked for**: its memory is freed, so that little is needed for however much.
+ *
+ * `onBytes` is told how many plain bytes have passed in all. Whoever does not iterate destroys `object`.
+ *
+ * @throws `CODEC_UNKNOWN` at once; the iteration fails with `MEMBER_DAMAGED`
+ */
+export function unpackMember(
+  member: ManifestMember,
+  object: Readable,
+  onBytes: (bytes: number) => void,
+): AsyncGenerator<Buffer> {
   const stored = new Meter()
   const plain = new Meter()
   let decoded: AsyncIterable<Uint8Array>
@@ -89,9 +116,7 @@ export function decodeMember(member: ManifestMember, object: Readable, onBytes: 
     object.destroy()
     throw error
   }
-  const body = Readable.from(checked(), { objectMode: false, highWaterMark: 1024 * 1024 })
-  // A body that is destroyed before it was read never enters its generator.
-  return body.once('close', () => object.destroy())
+  return checked()
 
   async function* checked(): AsyncGenerator<Buffer> {
     try {

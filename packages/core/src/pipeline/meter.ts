@@ -26,7 +26,10 @@ export class Meter {
     return { bytes: this.#bytes, sha256: this.#hash.copy().digest('hex') }
   }
 
-  /** Hands on what `source` yields, in pieces of at most 128 KiB, each metered as it passes. */
+  /**
+   * Hands on what `source` yields, in pieces of at most 128 KiB, each metered as it passes. When it asks `source` for
+   * more, it is done with what it got.
+   */
   async *through(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
     let sliceSinceMs = performance.now()
     for await (const whole of source) {

@@ -1,10 +1,23 @@
 import Database from 'better-sqlite3'
 import type { DatabaseFacts } from '../jobs.ts'
-import type { OpenSource } from './open-source.ts'
+import { sourceError } from './errors.ts'
+import { beginReading, type OpenSource } from './open-source.ts'
 
 /** What can be told about a database without reading it through. */
-export function describeDatabase({ connection, header }: OpenSource): DatabaseFacts {
+export function describeDatabase({ connection, header, file }: OpenSource, busyTimeoutMs: number): DatabaseFacts {
   if (!connection) return describeUnopened(header.pageSize, header.pageCount ?? 0)
+  try {
+    connection.exec('BEGIN') // one state for all that follows
+    beginReading(connection, file, busyTimeoutMs)
+    return read(connection)
+  } catch (error) {
+    throw sourceError(error, file)
+  } finally {
+    if (connection.inTransaction) connection.exec('ROLLBACK')
+  }
+}
+
+function read(connection: Database.Database): DatabaseFacts {
   const pragma = (name: string): unknown => connection.pragma(name, { simple: true })
   const { count } = connection
     .prepare(

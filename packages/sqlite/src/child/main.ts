@@ -12,7 +12,7 @@ import { unpack } from './unpack.ts'
 
 serveJobs<Jobs>(
   {
-    describe: ({ file, busyTimeoutMs }) => describeDatabase(openSource(file, busyTimeoutMs)),
+    describe: ({ file, busyTimeoutMs }) => describeDatabase(openSource(file, busyTimeoutMs), busyTimeoutMs),
     image: (input, { onProgress }) => sendImage(input, onProgress),
     unpack: (input) => unpack(input),
     check: ({ file }) => checkDatabase(file),

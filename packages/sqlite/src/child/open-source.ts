@@ -5,6 +5,9 @@ import { sourceError } from './errors.ts'
 import { type DatabaseHeader, HEADER_BYTES, parseHeader } from './header.ts'
 import { readAt } from './wal.ts'
 
+/** The second look finds a journal of a living writer by accident only. */
+const MOST_ROLLBACKS = 20
+
 /** A database that was found readable, with a connection that holds a read transaction. */
 export interface OpenSource {
   /** Absolute path with symbolic links resolved: SQLite puts the log beside the file itself. */
@@ -47,11 +50,6 @@ function connect(file: string, header: DatabaseHeader, timeout: number): Databas
       refuseUnreadLog(file)
       return undefined
     }
-    // A crashed writer's journal has to be rolled back first, which a read-only connection may not do.
-    if (code === 'SQLITE_READONLY_ROLLBACK' || code === 'SQLITE_READONLY_RECOVERY') {
-      rollBackJournal(file, timeout)
-      return connectReadOnly(file, timeout)
-    }
     throw error
   }
 }
@@ -59,11 +57,32 @@ function connect(file: string, header: DatabaseHeader, timeout: number): Databas
 function connectReadOnly(file: string, timeout: number): Database.Database {
   const connection = new Database(file, { readonly: true, fileMustExist: true, timeout })
   try {
-    connection.prepare('SELECT count(*) FROM sqlite_schema').get()
+    beginReading(connection, file, timeout)
     return connection
   } catch (error) {
     connection.close()
     throw error
+  }
+}
+
+/**
+ * The first read of a transaction, which is what begins it.
+ *
+ * A crashed writer's journal has to be rolled back first, which a read-only connection may not do. It may also take a
+ * living writer's journal for one: it looks at the journal and at the lock one after the other, and only who may write
+ * looks again. So it is not only tried when the database is opened.
+ */
+export function beginReading(connection: Database.Database, file: string, timeout: number): void {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      connection.prepare('SELECT count(*) FROM sqlite_schema').get()
+      return
+    } catch (error) {
+      const code = (error as { code?: string }).code ?? ''
+      const leftByCrash = code === 'SQLITE_READONLY_ROLLBACK' || code === 'SQLITE_READONLY_RECOVERY'
+      if (!leftByCrash || attempt === MOST_ROLLBACKS) throw error
+      rollBackJournal(file, timeout)
+    }
   }
 }
 

@@ -14,7 +14,7 @@ export async function sendImage(
   onProgress: (bytes: number, totalBytes: number) => void,
 ): Promise<ImageFacts> {
   const source = openSource(input.file, input.busyTimeoutMs)
-  const database: DatabaseFacts = describeDatabase(source)
+  const database: DatabaseFacts = describeDatabase(source, input.busyTimeoutMs)
   const image = await openImage(source, input)
   const totalBytes = image.pageSize * image.pageCount
   const plain = new Meter()

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { BackupError } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
-import type { OpenSource } from './open-source.ts'
+import { beginReading, type OpenSource } from './open-source.ts'
 import { FRAME_HEADER_BYTES, framesFor, indexWal, isWalHeader, readAt, WAL_HEADER_BYTES, type WalIndex } from './wal.ts'
 
 /** A busy database moves on between two looks; far fewer looks than this have always been enough. */
@@ -45,7 +45,7 @@ export function takeSnapshot(source: OpenSource, connection: Database.Database, 
   try {
     for (let look = 1; look <= MOST_LOOKS; look++) {
       connection.exec('BEGIN')
-      connection.prepare('SELECT count(*) FROM sqlite_schema').get() // this, not BEGIN, begins the read
+      beginReading(connection, source.file, busyTimeoutMs)
       refuseReplacedFile(source)
       const pageSize = connection.pragma('page_size', { simple: true }) as number
       const journalMode = connection.pragma('journal_mode', { simple: true }) as string
