@@ -106,6 +106,20 @@ test('examples/restore-check runs, and cleans up', async () => {
   expect(await readdir(folder)).toEqual([])
 })
 
+test('examples/postgres-pitr goes back to the second before, and cleans up', async ({ skip }) => {
+  const { code, stdout, stderr } = await run('postgres-pitr/pitr.ts')
+  skip(stdout.startsWith('There is no PostgreSQL'), 'there is no PostgreSQL for this machine among the npm packages')
+  expect(stderr).toBe('')
+  expect(code).toBe(0)
+  const [, gone] = /(\d+) tasks are gone/.exec(stdout) ?? []
+  const [, back] = /(\d+) tasks are back/.exec(stdout) ?? []
+  expect(Number(back)).toBeGreaterThan(0)
+  expect(Number(back)).toBeLessThan(Number(gone))
+  const [, before] = /, (-?\d+) ms before\./.exec(stdout) ?? []
+  expect(Number(before)).toBeGreaterThanOrEqual(0)
+  expect(await readdir(folder)).toEqual([])
+}, 120_000)
+
 /** Node.js 22 warns that it strips types. */
 const quiet = ['--disable-warning=ExperimentalWarning']
 

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { errorsPage } from '../docs/scripts/errors.ts'
 import { createBackup, defineBackupPlan, memory } from '../packages/core/src/index.ts'
 import { parseManifest } from '../packages/core/src/manifest.ts'
+import { postgres } from '../packages/postgres/src/index.ts'
 import { sqlite } from '../packages/sqlite/src/index.ts'
 import { anchorsOf, markdownFiles, readBlocks, root } from './docs/markdown.ts'
 
@@ -35,7 +36,11 @@ describe('README.md', () => {
   })
 
   test('says what works exactly where an adapter makes it', () => {
-    const adapters = { SQLite: sqlite({ file: 'app.db' }), PostgreSQL: undefined, 'SQL Server': undefined }
+    const adapters = {
+      SQLite: sqlite({ file: 'app.db' }),
+      PostgreSQL: postgres({ connection: {}, mode: 'physical', physical: { slot: 'backup' } }),
+      'SQL Server': undefined,
+    }
     for (const [engine, adapter] of Object.entries(adapters)) {
       const row = new RegExp(`^\\| ${engine} +\\|(.*)\\|$`, 'm').exec(read('README.md'))?.[1] ?? ''
       const works = row.split('|').map((cell) => cell.trim().startsWith('**works**'))

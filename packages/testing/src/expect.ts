@@ -17,11 +17,14 @@ export async function rejects(work: Promise<unknown>, what: string, ...codes: Er
   return error
 }
 
+/** A server that restores on a busy machine takes its time; what hangs, hangs for longer. */
+const PATIENCE_MS = 20_000
+
 /** How `work` ended; fails when it does not end at all. */
 export async function settled<T>(
   work: Promise<T>,
   what: string,
-  withinMs = 4_000,
+  withinMs = PATIENCE_MS,
 ): Promise<{ value: T } | { error: unknown }> {
   const late = new AbortController()
   const outcome = await Promise.race([

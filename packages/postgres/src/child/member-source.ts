@@ -1,0 +1,41 @@
+import { Readable } from 'node:stream'
+import { BackupError, decodeMember, type ManifestMember } from '@taskflow-backup/core'
+
+/**
+ * Takes apart a channel on which the stored bytes of several members follow one another. Each member must be read to
+ * its end before the next one is opened.
+ */
+export class MemberSource {
+  readonly #input: AsyncIterator<Buffer>
+  #rest: Buffer = Buffer.alloc(0)
+
+  constructor(input: AsyncIterable<Buffer>) {
+    this.#input = input[Symbol.asyncIterator]()
+  }
+
+  /** Plain content of the next member; the stream fails with `MEMBER_DAMAGED` unless it is what the manifest says. */
+  open(member: ManifestMember): Readable {
+    return decodeMember(member, Readable.from(this.#take(member.stored.bytes), { objectMode: false }), () => {})
+  }
+
+  /** The whole of a small member. */
+  async read(member: ManifestMember, maxBytes: number): Promise<Buffer> {
+    if (member.plain.bytes > maxBytes)
+      throw new BackupError('MEMBER_DAMAGED', `${member.name} has ${member.plain.bytes} bytes, more than it may.`)
+    return Buffer.concat((await this.open(member).toArray()) as Buffer[])
+  }
+
+  async *#take(bytes: number): AsyncGenerator<Buffer> {
+    for (let left = bytes; left > 0; ) {
+      if (this.#rest.length === 0) {
+        const { value, done } = await this.#input.next()
+        if (done) return // shorter than it should be: the decoder says so
+        this.#rest = value
+      }
+      const piece = this.#rest.subarray(0, left)
+      this.#rest = this.#rest.subarray(piece.length)
+      left -= piece.length
+      yield piece
+    }
+  }
+}

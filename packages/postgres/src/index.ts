@@ -1,0 +1,6 @@
+export { postgres } from './adapter.ts'
+export type { PostgresConnection, PostgresTls } from './connection.ts'
+export type { LogicalOptions, PhysicalOptions, PostgresOptions } from './options.ts'
+export { createRestorePoint, type RestorePoint } from './physical/restore-point.ts'
+export type { PhysicalTarget } from './physical/restore-target.ts'
+export { type SlotHealth, slotHealth } from './physical/slot-health.ts'

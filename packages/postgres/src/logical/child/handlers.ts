@@ -1,0 +1,64 @@
+import { open } from 'node:fs/promises'
+import { decodeMember, type JobHandlers, toBackupError } from '@taskflow-backup/core'
+import type { LogicalJobs, UnpackOrders } from '../jobs.ts'
+import { openChannel, sendCompressed } from './send.ts'
+import { supervise } from './supervise.ts'
+import { packFolder, unpackTar } from './tar.ts'
+
+/** The jobs of logical backups and restores. */
+export const logicalHandlers: JobHandlers<LogicalJobs> = {
+  async dump({ program, compression }, { onProgress }) {
+    const channel = openChannel()
+    const { stdout, ended } = supervise(program, channel)
+    async function* printed(): AsyncGenerator<Uint8Array> {
+      yield* stdout as AsyncIterable<Buffer>
+      // Its output ends in every case; only its code says that it ended where it should.
+      await ended
+    }
+    try {
+      return await sendCompressed(printed(), compression, channel, onProgress)
+    } catch (error) {
+      channel.destroy()
+      await ended // the program's own reason is the better one
+      throw error
+    }
+  },
+
+  async runProgram(program) {
+    const { stdout, ended } = supervise(program, openChannel())
+    stdout.resume()
+    await ended
+    return null
+  },
+
+  packFolder: ({ folder, compression }, { onProgress }) =>
+    sendCompressed(packFolder(folder), compression, openChannel(), onProgress),
+
+  unpackDump: (orders, { input }) => unpack(orders, input()),
+}
+
+async function unpack({ member, to }: UnpackOrders, stored: ReturnType<typeof openChannel>): Promise<null> {
+  const plain = decodeMember(member, stored, () => {}) // the parent tells how far it is
+  try {
+    if ('folder' in to) await unpackTar(plain, to.folder)
+    else await writeTo(to.file, plain)
+    return null
+  } catch (error) {
+    throw toBackupError(error, 'TARGET_INVALID', 'Cannot write the dump to a temporary file', {
+      hint: 'Give the plan a `temporaryDirectory` with room for the whole dump, uncompressed.',
+    })
+  } finally {
+    plain.destroy()
+  }
+}
+
+async function writeTo(file: string, plain: AsyncIterable<Buffer>): Promise<void> {
+  const handle = await open(file, 'wx', 0o600)
+  try {
+    for await (const piece of plain) {
+      for (let at = 0; at < piece.length; ) at += (await handle.write(piece, at)).bytesWritten
+    }
+  } finally {
+    await handle.close()
+  }
+}

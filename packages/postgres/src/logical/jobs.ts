@@ -1,0 +1,35 @@
+import type { Compression, ManifestMember, StreamFacts } from '@taskflow-backup/core'
+
+// What the app's process asks of the child, and what it gets back. All of it is plain data that goes over IPC.
+
+/** One of PostgreSQL's programs and how to run it. */
+export interface ProgramOrders {
+  readonly file: string
+  /** Never a secret: everybody on the machine can read them. */
+  readonly args: readonly string[]
+  /** The whole environment; may hold the password. */
+  readonly env: Readonly<Record<string, string>>
+}
+
+/** Facts of a stream that was hashed before and after its compression. */
+export interface SentFacts {
+  readonly plain: StreamFacts
+  readonly stored: StreamFacts
+}
+
+/** How a member comes to the disk: as one file, or as the files of a tar. */
+export interface UnpackOrders {
+  readonly member: ManifestMember
+  readonly to: { readonly file: string } | { readonly folder: string }
+}
+
+export type LogicalJobs = {
+  /** Runs a program and sends what it prints, compressed. */
+  dump: { input: { readonly program: ProgramOrders; readonly compression: Compression }; result: SentFacts }
+  /** Runs a program. */
+  runProgram: { input: ProgramOrders; result: null }
+  /** Sends the files of a folder as a tar, compressed. */
+  packFolder: { input: { readonly folder: string; readonly compression: Compression }; result: SentFacts }
+  /** Decodes a stored member that comes in on the channel, checks it, and writes it to the disk. */
+  unpackDump: { input: UnpackOrders; result: null }
+}

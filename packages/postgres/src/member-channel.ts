@@ -1,0 +1,191 @@
+import { once } from 'node:events'
+import { Readable, type Writable } from 'node:stream'
+import { BackupError, type CodecUse, type StreamFacts, toBackupError } from '@taskflow-backup/core'
+
+// Several members of a backup over one channel from the child to the app's process. A frame is one byte for what it is,
+// four for its length (big endian), and that many bytes. The end of a member is a frame of its own: a channel that ends
+// without it was cut short.
+
+const HEADER_BYTES = 5
+const BEGIN = 0x42
+const DATA = 0x44
+const END = 0x45
+/** Frames of JSON are short. */
+const MOST_JSON_BYTES = 64 * 1024
+
+/** How a member is called and what was done to it. */
+export interface ChannelMember {
+  readonly name: string
+  readonly codecs: readonly CodecUse[]
+}
+
+/** Lengths and hashes of a member, known when it is whole. */
+export interface ChannelFacts {
+  readonly plain: StreamFacts
+  readonly stored: StreamFacts
+}
+
+/** A member as it arrives. The next one can be asked for when its body was read to the end. */
+export interface ReceivedMember extends ChannelMember {
+  readonly body: Readable
+  /** Call after `body` has ended. */
+  readonly facts: () => ChannelFacts
+}
+
+/** The child's side: one member after the other. */
+export class MemberSender {
+  readonly #output: Writable
+
+  constructor(output: Writable) {
+    this.#output = output
+  }
+
+  async begin(member: ChannelMember): Promise<void> {
+    await this.#frame(BEGIN, Buffer.from(JSON.stringify(member)))
+  }
+
+  /** Resolves when there is room for more. */
+  async data(bytes: Uint8Array): Promise<void> {
+    if (bytes.length > 0) await this.#frame(DATA, bytes)
+  }
+
+  /** Says that the member is whole. */
+  async end(facts: ChannelFacts): Promise<void> {
+    await this.#frame(END, Buffer.from(JSON.stringify(facts)))
+  }
+
+  /** Resolves when everything is on its way. */
+  async finish(): Promise<void> {
+    this.#output.end()
+    await once(this.#output, 'finish')
+  }
+
+  async #frame(kind: number, payload: Uint8Array): Promise<void> {
+    const header = Buffer.alloc(HEADER_BYTES)
+    header[0] = kind
+    header.writeUInt32BE(payload.length, 1)
+    this.#output.cork()
+    this.#output.write(header)
+    const room = this.#output.write(payload)
+    this.#output.uncork()
+    if (!room) await once(this.#output, 'drain')
+  }
+}
+
+/**
+ * The parent's side. `failure` is asked for the reason when the channel ends too early; when it resolves, there is none
+ * and the channel was cut.
+ *
+ * @throws what `failure` rejects with, `CHILD_FAILED`
+ */
+export async function* receiveMembers(
+  channel: Readable,
+  failure: () => Promise<unknown>,
+): AsyncGenerator<ReceivedMember, void, void> {
+  const frames = new FrameReader(channel, failure)
+  try {
+    for (;;) {
+      const header = await frames.next()
+      if (!header) {
+        await failure()
+        return
+      }
+      if (header.kind !== BEGIN) throw garbled('something that is no begin of a member')
+      const member = (await frames.json(header)) as ChannelMember
+      let facts: ChannelFacts | undefined
+      const body = async function* (): AsyncGenerator<Buffer> {
+        for (;;) {
+          const frame = await frames.next()
+          if (!frame) throw await frames.cut()
+          if (frame.kind === DATA) yield* frames.payload(frame)
+          else if (frame.kind === END) {
+            facts = (await frames.json(frame)) as ChannelFacts
+            return
+          } else throw garbled('a member inside of another')
+        }
+      }
+      yield {
+        ...member,
+        body: Readable.from(body(), { objectMode: false, highWaterMark: 1024 * 1024 }),
+        facts: () => {
+          if (!facts) throw new BackupError('INTERNAL', `${member.name} has not ended yet.`)
+          return facts
+        },
+      }
+      if (!facts) throw new BackupError('CONTRACT_BROKEN', `The next member was asked for before ${member.name} ended.`)
+    }
+  } finally {
+    channel.destroy() // not the iterator's own return, which would wait for what the child sends next
+  }
+}
+
+const garbled = (what: string): BackupError => new BackupError('INTERNAL', `The child process sent ${what}.`)
+
+interface Frame {
+  readonly kind: number
+  readonly length: number
+}
+
+class FrameReader {
+  readonly #source: AsyncIterator<Buffer>
+  readonly #failure: () => Promise<unknown>
+  #pending: Buffer = Buffer.alloc(0)
+
+  constructor(channel: Readable, failure: () => Promise<unknown>) {
+    this.#source = channel[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+    this.#failure = failure
+  }
+
+  /** The next frame's header; `undefined` when the channel ends here. */
+  async next(): Promise<Frame | undefined> {
+    while (this.#pending.length < HEADER_BYTES) {
+      const more = await this.#read()
+      if (!more) {
+        if (this.#pending.length > 0) throw await this.cut()
+        return undefined
+      }
+      this.#pending = this.#pending.length === 0 ? more : Buffer.concat([this.#pending, more])
+    }
+    const kind = this.#pending[0] as number
+    const length = this.#pending.readUInt32BE(1)
+    this.#pending = this.#pending.subarray(HEADER_BYTES)
+    return { kind, length }
+  }
+
+  async *payload({ length }: Frame): AsyncGenerator<Buffer> {
+    for (let left = length; left > 0; ) {
+      if (this.#pending.length === 0) {
+        const more = await this.#read()
+        if (!more) throw await this.cut()
+        this.#pending = more
+      }
+      const piece = this.#pending.subarray(0, left)
+      this.#pending = this.#pending.subarray(piece.length)
+      left -= piece.length
+      if (piece.length > 0) yield piece
+    }
+  }
+
+  async json(frame: Frame): Promise<unknown> {
+    if (frame.length > MOST_JSON_BYTES) throw garbled(`a header of ${frame.length} bytes`)
+    const pieces: Buffer[] = []
+    for await (const piece of this.payload(frame)) pieces.push(piece)
+    return JSON.parse(Buffer.concat(pieces).toString())
+  }
+
+  /** Why the channel ended too early. */
+  async cut(): Promise<BackupError> {
+    await this.#failure()
+    return new BackupError('CHILD_FAILED', 'The child process ended in the middle of a member.')
+  }
+
+  async #read(): Promise<Buffer | undefined> {
+    try {
+      const { value, done } = await this.#source.next()
+      return done ? undefined : value
+    } catch (error) {
+      await this.#failure() // a child that was killed resets its channel
+      throw toBackupError(error, 'CHILD_FAILED', 'The channel of the child process broke')
+    }
+  }
+}

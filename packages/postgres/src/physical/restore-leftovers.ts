@@ -1,0 +1,115 @@
+import * as fs from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { type AdapterContext, livenessOf, type ProcessIdentity } from '@taskflow-backup/core'
+import type { CheckedOptions } from '../options.ts'
+import { endProcess, postmastersBelow } from '../server/postmaster.ts'
+import {
+  DATA,
+  exists,
+  OWNER_FILE,
+  RECORD_FILE,
+  type RestoreRecord,
+  SCRATCH_PREFIX,
+  SOCKET_PREFIX,
+  stagingPrefix,
+} from './restore-places.ts'
+
+/** A folder without an owner gets one within milliseconds. */
+const OWNERLESS_MS = 60_000
+/** A folder whose owner cannot be asked (another boot, another container) is abandoned when nothing moved for so long. */
+const STOOD_STILL_MS = 24 * 3_600_000
+const QUIT_MS = 5_000
+
+/**
+ * Removes what killed restores left: their servers, staging folders beside the live data directory, and those for
+ * checks. A swap that was killed between its two renames is taken back.
+ */
+export async function removeLeftovers(
+  { physical }: CheckedOptions,
+  ctx: Pick<AdapterContext, 'temporaryDirectory' | 'onWarning'>,
+): Promise<string[]> {
+  const { dataDirectory } = physical
+  return [
+    ...(dataDirectory === undefined ? [] : await removeLeftoversBeside(dataDirectory, ctx)),
+    ...(await removeAbandoned(ctx.temporaryDirectory, [SCRATCH_PREFIX, SOCKET_PREFIX], ctx)),
+  ]
+}
+
+/** The same, of restores to one place. */
+export function removeLeftoversBeside(target: string, ctx: Pick<AdapterContext, 'onWarning'>): Promise<string[]> {
+  return removeAbandoned(dirname(target), [stagingPrefix(target)], ctx)
+}
+
+async function removeAbandoned(
+  parent: string,
+  prefixes: readonly string[],
+  { onWarning }: Pick<AdapterContext, 'onWarning'>,
+): Promise<string[]> {
+  const removed: string[] = []
+  for (const name of await fs.readdir(parent).catch((): string[] => [])) {
+    const folder = join(parent, name)
+    if (!prefixes.some((prefix) => name.startsWith(prefix)) || !(await isAbandoned(folder))) continue
+    try {
+      await clearStaging(folder, onWarning)
+      removed.push(folder)
+    } catch (error) {
+      onWarning(`Could not remove ${folder}: ${error instanceof Error ? error.message : String(error)}`)
+    }
+  }
+  return removed
+}
+
+/** Ends what runs in a staging folder, takes a half-done swap back, and removes all that is not live. */
+export async function clearStaging(folder: string, onWarning: AdapterContext['onWarning']): Promise<void> {
+  const data = join(folder, DATA)
+  for (const pid of await postmastersBelow(folder, data)) {
+    if (!(await endProcess(pid, 'SIGQUIT', QUIT_MS))) await endProcess(pid, 'SIGKILL', QUIT_MS)
+  }
+  const record = await readRecord(folder)
+  const { target, kept } = record.swap ?? {}
+  if (target !== undefined && kept !== undefined && !(await exists(target)) && (await exists(kept))) {
+    await fs.rename(kept, target)
+    onWarning(`A restore was killed while it replaced ${target}: what was there before is there again.`)
+  }
+  // Once it is promoted there is no data directory here, and what lies outside belongs to the live one.
+  if (!record.swap || (await exists(data))) for (const place of record.outside) await clearOutside(place)
+  await remove(folder)
+}
+
+async function readRecord(folder: string): Promise<RestoreRecord> {
+  try {
+    return JSON.parse(await fs.readFile(join(folder, RECORD_FILE), 'utf8')) as RestoreRecord
+  } catch {
+    return { outside: [] }
+  }
+}
+
+async function clearOutside({ path, found }: RestoreRecord['outside'][number]): Promise<void> {
+  if (!found) return remove(path)
+  for (const name of await fs.readdir(path).catch((): string[] => [])) await remove(join(path, name))
+}
+
+/** Tries again: the last process of a server may still be leaving a file behind. */
+const remove = (path: string): Promise<void> =>
+  fs.rm(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
+
+async function isAbandoned(folder: string): Promise<boolean> {
+  let owner: ProcessIdentity
+  try {
+    owner = JSON.parse(await fs.readFile(join(folder, OWNER_FILE), 'utf8')) as ProcessIdentity
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code !== undefined && code !== 'ENOENT') return false // another user's
+    return isOlderThan(folder, OWNERLESS_MS)
+  }
+  const liveness = await livenessOf(owner)
+  if (liveness !== 'unknown') return liveness === 'dead'
+  const names = await fs.readdir(folder).catch((): string[] => [])
+  const still = await Promise.all(['.', ...names].map((name) => isOlderThan(join(folder, name), STOOD_STILL_MS)))
+  return !still.includes(false)
+}
+
+async function isOlderThan(path: string, ageMs: number): Promise<boolean> {
+  const found = await fs.stat(path).catch(() => undefined)
+  return found !== undefined && Date.now() - found.mtimeMs > ageMs
+}
