@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { historyDetails, parseHistory, parseHistoryDetails, spansBetween, whyNotOn } from '../src/physical/timeline.ts'
+import {
+  historyDetails,
+  parseHistory,
+  parseHistoryDetails,
+  spansBetween,
+  whyApart,
+  whyNotOn,
+} from '../src/physical/timeline.ts'
 
 const HISTORY = [
   { timeline: 1, leftAt: 0x100n },
@@ -36,6 +43,16 @@ describe('timelines', () => {
     expect(whyNotOn({ timeline: 1, lsn: 0x101n }, HISTORY, 5)).toContain('was left at 0/100')
     expect(whyNotOn({ timeline: 3, lsn: 0x10n }, HISTORY, 5)).toContain('not in the history')
     expect(whyNotOn({ timeline: 6, lsn: 0x10n }, HISTORY, 5)).toContain('not in the history')
+  })
+
+  test('tells two timelines of one number apart by where their ancestors were left', () => {
+    const place = { timeline: 5, lsn: 0x400n }
+    expect(whyApart(place, historyDetails(HISTORY), HISTORY, 5)).toBeUndefined()
+    expect(whyApart({ timeline: 2, lsn: 0x110n }, historyDetails(HISTORY.slice(0, 1)), HISTORY, 5)).toBeUndefined()
+    const branch = [...HISTORY.slice(0, 2), { timeline: 4, leftAt: 0x2f0n }]
+    expect(whyApart(place, historyDetails(branch), HISTORY, 5)).toContain('timeline 4 was left at 0/300, not at 0/2F0')
+    const other = [{ timeline: 3, leftAt: 0x100n }]
+    expect(whyApart(place, historyDetails(other), HISTORY, 5)).toContain('no known place')
   })
 
   test('cuts the log into spans without a gap, each on its timeline', () => {

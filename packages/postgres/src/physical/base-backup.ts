@@ -18,7 +18,7 @@ import { membersOf } from './members.ts'
 import { slotRisks } from './preflight.ts'
 import { readServer, readSource, type Source, toSourceFacts } from './server-facts.ts'
 import { whySlotIsLost } from './slot.ts'
-import { whyNotOn } from './timeline.ts'
+import { whyApart } from './timeline.ts'
 
 /** From this version on the server can tell what changed since a backup. */
 const INCREMENTAL_SINCE = 170_000
@@ -66,7 +66,7 @@ function refuseBase({ manifest }: OpenBackup, source: Source): void {
   if (details.majorVersion !== Math.floor(source.versionNumber / 10_000))
     throw unusable(`${manifest.id} is of another major version`)
   const end = parsePosition(manifest.position.end)
-  const apart = whyNotOn(end, source.history, source.timeline)
+  const apart = whyApart(end, details.history, source.history, source.timeline)
   if (apart !== undefined) throw unusable(`the history of the server does not contain ${manifest.id}: ${apart}`)
   if (end.lsn > source.flushLsn) throw unusable(`the log of the server ends before the end of ${manifest.id}`)
 }

@@ -16,7 +16,7 @@ import { membersOf } from './members.ts'
 import { slotRisks } from './preflight.ts'
 import { readSource, type Source, toSourceFacts } from './server-facts.ts'
 import { whySlotIsLost } from './slot.ts'
-import { type Ancestor, parseHistoryDetails, spansBetween, whyNotOn } from './timeline.ts'
+import { type Ancestor, parseHistoryDetails, spansBetween, whyApart } from './timeline.ts'
 
 /** A commit takes its time before it is in the log; by so much at most, one may lag behind the server's clock. */
 const COMMIT_LAG_MS = 250
@@ -97,7 +97,7 @@ function beginOf(previous: Manifest, source: Source, slotName: string): WalPosit
   if (details.systemIdentifier !== source.systemIdentifier)
     throw unusable(`The server is another cluster than that of ${previous.id}.`)
   const end = parsePosition(previous.position.end)
-  const apart = whyNotOn(end, source.history, source.timeline)
+  const apart = whyApart(end, details.history, source.history, source.timeline)
   if (apart !== undefined) throw unusable(`The history of the server went another way: ${apart}.`)
   const lost = whySlotIsLost(slotName, source.slot)
   if (lost !== undefined) throw unusable(lost)
@@ -136,5 +136,5 @@ export function followsLog(log: Manifest, before: Manifest): boolean {
   if (later.mode !== 'physical' || later.systemIdentifier !== earlier.systemIdentifier) return false
   const history: Ancestor[] | undefined = parseHistoryDetails(later.history)
   if (!history || typeof later.timeline !== 'number') return false
-  return whyNotOn(parsePosition(before.position.end), history, later.timeline) === undefined
+  return whyApart(parsePosition(before.position.end), earlier.history, history, later.timeline) === undefined
 }

@@ -50,6 +50,28 @@ export function whyNotOn(place: WalPosition, history: readonly Ancestor[], curre
   return undefined
 }
 
+/**
+ * Why a backup that ends at `place` is not part of a history; `undefined` when it is. Restores give the number of a
+ * timeline more than once, so the places at which its ancestors were left have to be the same as well: `ancestors` are
+ * those in the details of the backup.
+ */
+export function whyApart(
+  place: WalPosition,
+  ancestors: unknown,
+  history: readonly Ancestor[],
+  current: number,
+): string | undefined {
+  const reason = whyNotOn(place, history, current)
+  if (reason !== undefined) return reason
+  for (const { timeline, leftAt } of parseHistoryDetails(ancestors) ?? []) {
+    const here = history.find((ancestor) => ancestor.timeline === timeline)
+    if (here?.leftAt === leftAt) continue
+    const where = here ? formatLsn(here.leftAt) : 'no known place'
+    return `timeline ${place.timeline} is another one of that number: timeline ${timeline} was left at ${where}, not at ${formatLsn(leftAt)}`
+  }
+  return undefined
+}
+
 /** A part of the log that lies on one timeline. */
 export interface WalSpan {
   readonly timeline: number
