@@ -8,8 +8,9 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { appRow, appTable, compete, type Method, report } from './compete.ts'
 import { makeDatabase, type Shape } from './make-database.ts'
-import { has, here, median, quote, type Run, run, table, worker } from './measure.ts'
+import { has, here, quote, run, worker } from './measure.ts'
 
 const { values } = parseArgs({
   options: {
@@ -27,13 +28,6 @@ const bytes = makeDatabase(database, Number(values.gib) * 1024 ** 3, values.data
 const at = (name: string): string => quote(join(values.folder, name))
 const db = quote(database)
 const backups = join(values.folder, 'backups')
-
-interface Method {
-  readonly name: string
-  readonly command: string
-  /** Run before each round, not measured. */
-  readonly prepare?: () => void
-}
 
 const remove =
   (...names: string[]) =>
@@ -87,39 +81,6 @@ const backupMethods: Method[] = [
     : []),
 ]
 
-/** Runs all methods in turn, `rounds` times; the first is ours. */
-async function compete(methods: readonly Method[], limitS: number): Promise<Map<string, Run[]>> {
-  const results = new Map<string, Run[]>(methods.map(({ name }) => [name, []]))
-  for (let round = 0; round < rounds; round++) {
-    for (const { name, command, prepare } of methods) {
-      prepare?.()
-      const before = results.get(name) as Run[]
-      // What did not finish once is not waited for again.
-      if (before.some((other) => other.failed)) continue
-      before.push(await run(command, limitS))
-    }
-  }
-  return results
-}
-
-function report(results: Map<string, Run[]>): string {
-  const [ours = []] = results.values()
-  const rows = [...results].map(([name, runs]) => {
-    const failed = runs.find((one) => one.failed)?.failed
-    if (failed) return [name, failed, '', '']
-    const wall = median(runs.map(({ wallS }) => wallS))
-    const cpu = median(runs.map(({ cpuS }) => cpuS))
-    const ratio = median(runs.map(({ wallS }, i) => (ours[i] as Run).wallS / wallS))
-    return [name, wall.toFixed(2), cpu.toFixed(2), runs === ours ? '1' : ratio.toFixed(2)]
-  })
-  return table(['method', 'wall, s', 'CPU, s', 'ours / this'], rows)
-}
-
-function reportApp(title: string, runs: readonly Run[]): (string | number)[] {
-  const middle = (key: string): number => median(runs.map(({ said }) => said[key] ?? Number.NaN))
-  return [title, middle('stallP99Ms'), middle('stallMaxMs'), middle('appGrowthMiB'), middle('childPeakMiB')]
-}
-
 const appRows: (string | number)[][] = []
 
 /** How fast one core hashes: without instructions made for it, hashing costs a third of what compressing costs. */
@@ -137,21 +98,21 @@ console.log(
 const wanted = (part: 'quiet' | 'busy' | 'read'): boolean => values.only === undefined || values.only === part
 
 if (wanted('quiet')) {
-  const quiet = await compete(backupMethods, 300)
+  const quiet = await compete(backupMethods, rounds, 300)
   console.log(`### Backup, nobody writes\n\n${report(quiet)}\n`)
-  appRows.push(reportApp('backup, nobody writes', quiet.get('taskflow-backup') as Run[]))
+  appRows.push(appRow('backup, nobody writes', quiet.get('taskflow-backup')))
 }
 
 if (wanted('busy')) {
   const writer = spawn(process.execPath, [here('writer.ts'), database, '200'], { stdio: ['ignore', 'pipe', 'inherit'] })
   let said = ''
   writer.stdout.on('data', (text: Buffer) => (said += text))
-  const busy = await compete(backupMethods, 60)
+  const busy = await compete(backupMethods, rounds, 60)
   writer.kill('SIGTERM')
   await once(writer, 'close')
   console.log(`### Backup while another process commits 200 transactions a second\n\n${report(busy)}\n`)
   console.log(`The writer's commits over all of these runs: ${said.trim()}\n`)
-  appRows.push(reportApp('backup, 200 transactions a second', busy.get('taskflow-backup') as Run[]))
+  appRows.push(appRow('backup, 200 transactions a second', busy.get('taskflow-backup')))
 }
 
 if (wanted('read')) {
@@ -168,9 +129,9 @@ if (wanted('read')) {
       command: worker(verb, database, backups),
       prepare: remove('backups/restored.db'),
     }
-    const results = await compete([ours, ...peers], 300)
+    const results = await compete([ours, ...peers], rounds, 300)
     console.log(`### ${title}\n\n${report(results)}\n`)
-    appRows.push(reportApp(title.toLowerCase(), results.get('taskflow-backup') as Run[]))
+    appRows.push(appRow(title.toLowerCase(), results.get('taskflow-backup')))
   }
   const unpack = `zstd -q -d -f ${file} -o ${at('out.db')} && sync ${at('out.db')}`
   await compare('Verify, stored', 'stored', [{ name: 'sha256sum', command: `sha256sum ${file}` }])
@@ -187,7 +148,5 @@ if (wanted('read')) {
   ])
 }
 
-console.log(
-  `### The app's process\n\n${table(['verb', 'stall p99, ms', 'longest stall, ms', 'growth of memory, MiB', 'peak of the child, MiB'], appRows)}`,
-)
+console.log(appTable(appRows))
 for (const name of ['backups', 'bare.zst', 'copy.db', 'copy.zst', 'cp.db', 'restic', 'out.db']) remove(name)()

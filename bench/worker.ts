@@ -1,14 +1,19 @@
 // One verb in a process of its own, as an app would run it. Prints one line of JSON.
-//   node worker.ts backup|restore|stored|decoded|restored DATABASE FOLDER [zstd|gzip|none]
+//   node worker.ts VERB DATABASE FOLDER [COMPRESSION]
+// VERB: backup, log, stored, decoded, restored, or restore[:TARGET]. DATABASE: a file of SQLite, or the options of
+// postgres() in JSON. COMPRESSION: zstd, gzip or none, or zstd:LEVEL.
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createBackup, defineBackupPlan, directory, restoreBackup, verifyBackup } from '@taskflow-backup/core'
+import { type PostgresOptions, postgres } from '@taskflow-backup/postgres'
 import { sqlite } from '@taskflow-backup/sqlite'
 
-const [verb = 'backup', database = 'app.db', folder = 'backups', compression = 'zstd'] = process.argv.slice(2)
+const [work = 'backup', database = 'app.db', folder = 'backups', compression = 'zstd'] = process.argv.slice(2)
+const [algorithm, level] = compression.split(':')
+const [verb = '', target] = work.split(/:(.*)/)
 const MIB = 1024 * 1024
 
 let childPeak = 0
@@ -31,15 +36,16 @@ const watchedSpawn = ((...args: Parameters<typeof spawn>) => {
 
 const plan = defineBackupPlan({
   name: 'bench',
-  adapter: sqlite({ file: database }),
+  adapter: database.startsWith('{') ? postgres(JSON.parse(database) as PostgresOptions) : sqlite({ file: database }),
   destinations: [directory(folder)],
-  compression: compression as 'zstd',
+  compression: level ? { algorithm: algorithm as 'zstd', level: Number(level) } : (algorithm as 'zstd'),
   runtime: { spawn: watchedSpawn },
 })
 
 const verbs: Record<string, () => Promise<unknown>> = {
   backup: () => createBackup(plan),
-  restore: () => restoreBackup(plan, { to: join(folder, 'restored.db') }),
+  log: () => createBackup(plan, { kind: 'log' }),
+  restore: () => restoreBackup(plan, { to: target ?? join(folder, 'restored.db') }),
   stored: () => verifyBackup(plan, { level: 'stored' }),
   decoded: () => verifyBackup(plan, { level: 'decoded' }),
   restored: () => verifyBackup(plan, { level: 'restored' }),

@@ -1,0 +1,47 @@
+import { median, type Run, run, table } from './measure.ts'
+
+/** One way to do the work. The first of several is ours. */
+export interface Method {
+  readonly name: string
+  readonly command: string
+  /** Run before each round, not measured. */
+  readonly prepare?: () => void
+}
+
+/** Runs all methods in turn, `rounds` times. */
+export async function compete(methods: readonly Method[], rounds: number, limitS: number): Promise<Map<string, Run[]>> {
+  const results = new Map<string, Run[]>(methods.map(({ name }) => [name, []]))
+  for (let round = 0; round < rounds; round++) {
+    for (const { name, command, prepare } of methods) {
+      const before = results.get(name) as Run[]
+      // What did not finish once is not waited for again.
+      if (before.some((other) => other.failed)) continue
+      prepare?.()
+      before.push(await run(command, limitS))
+    }
+  }
+  return results
+}
+
+/** Medians of the rounds, in Markdown; ratios are taken round by round. */
+export function report(results: Map<string, Run[]>): string {
+  const [ours = []] = results.values()
+  const rows = [...results].map(([name, runs]) => {
+    const failed = runs.find((one) => one.failed)?.failed
+    if (failed) return [name, failed, '', '']
+    const wall = median(runs.map(({ wallS }) => wallS))
+    const cpu = median(runs.map(({ cpuS }) => cpuS))
+    const ratio = median(runs.map(({ wallS }, i) => (ours[i] as Run).wallS / wallS))
+    return [name, wall.toFixed(2), cpu.toFixed(2), runs === ours ? '1' : ratio.toFixed(2)]
+  })
+  return table(['method', 'wall, s', 'CPU, s', 'ours / this'], rows)
+}
+
+/** What our runs did to the app's process. */
+export function appRow(title: string, runs: readonly Run[] = []): (string | number)[] {
+  const middle = (key: string): number => median(runs.map(({ said }) => said[key] ?? Number.NaN))
+  return [title, middle('stallP99Ms'), middle('stallMaxMs'), middle('appGrowthMiB'), middle('childPeakMiB')]
+}
+
+export const appTable = (rows: readonly (readonly (string | number)[])[]): string =>
+  `### The app's process\n\n${table(['verb', 'stall p99, ms', 'longest stall, ms', 'growth of memory, MiB', 'peak of the child, MiB'], rows)}`
