@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -107,6 +107,7 @@ test('examples/restore-check runs, and cleans up', async () => {
 })
 
 test('examples/postgres-pitr goes back to the second before, and cleans up', async ({ skip }) => {
+  await chmod(folder, 0o711) // as root, the server runs as another user
   const { code, stdout, stderr } = await run('postgres-pitr/pitr.ts')
   skip(stdout.startsWith('There is no PostgreSQL'), 'there is no PostgreSQL for this machine among the npm packages')
   expect(stderr).toBe('')

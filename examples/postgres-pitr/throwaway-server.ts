@@ -38,8 +38,8 @@ export async function startServer(): Promise<ThrowawayServer | undefined> {
     cwd: '/',
     encoding: 'utf8',
   })
-  if (made.status !== 0) throw new Error(`initdb: ${made.stderr}`)
-  await appendFile(join(data, 'postgresql.conf'), `listen_addresses = ''\nunix_socket_directories = '${folder}'\n`)
+  if (made.status !== 0) throw new Error(`initdb: ${made.error?.message ?? made.stderr}`)
+  await appendFile(join(data, 'postgresql.conf'), `listen_addresses = ''\nunix_socket_directories = '"${folder}"'\n`)
   const server = spawn(join(programs, 'postgres'), ['-D', data], { ...runAs, cwd: '/', stdio: 'ignore' })
   const connection = { host: folder, user: 'postgres', database: 'postgres' }
   while (!(await answers(connection))) {
