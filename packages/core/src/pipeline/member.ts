@@ -9,7 +9,7 @@ import { canDecode, decode } from './decompress.ts'
 import { Meter } from './meter.ts'
 
 /** Copies that may be kept. V8 looks for garbage when there are many objects; larger ones pile up before it does. */
-const KEPT_BYTES = 32 * 1024
+const KEPT_BYTES = 16 * 1024
 
 const SUFFIX: Readonly<Record<string, string>> = COMPRESSION_SUFFIX
 

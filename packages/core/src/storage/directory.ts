@@ -12,8 +12,8 @@ import { assertKey, assertPrefix } from './key.ts'
 
 /** Larger writes stall on first-touched page cache. */
 const WRITE_BYTES = 1024 * 1024
-/** Larger reads are hardly faster, and V8 lets 64 MiB of buffers pile up before it looks for garbage. */
-const READ_BYTES = 32 * 1024
+/** Larger reads are hardly faster, and the larger the buffers, the more of them pile up before V8 looks for garbage. */
+const READ_BYTES = 16 * 1024
 
 /**
  * Keeps objects as files below the folder `path`, which is made when it is first written to: a disk, a mounted share,
