@@ -1,5 +1,5 @@
 // How fast the data of a dump is inflated that `pg_dump` itself compressed: zlib-sync against the streams of node:zlib.
-// `npm install --no-save zlib-sync` first; it is compiled for the Node.js that runs.
+//   node scripts/build-zlib-sync.mjs && node bench/inflate.ts, both with node_modules/node/bin/node
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { createInflate, deflateSync } from 'node:zlib'
@@ -61,14 +61,21 @@ async function inflateInPool(): Promise<number> {
   return bytes
 }
 
-async function timed(work: () => number | Promise<number>): Promise<number> {
-  const startedMs = performance.now()
-  const bytes = await work()
-  if (bytes !== plain.length) throw new Error(`It gave ${bytes} bytes of ${plain.length}.`)
-  return performance.now() - startedMs
+interface Cost {
+  readonly tookMs: number
+  readonly cpuMs: number
 }
 
-function report(name: string, tookMs: number): void {
+async function timed(work: () => number | Promise<number>): Promise<Cost> {
+  const startedMs = performance.now()
+  const startedCpu = process.cpuUsage()
+  const bytes = await work()
+  if (bytes !== plain.length) throw new Error(`It gave ${bytes} bytes of ${plain.length}.`)
+  const { user, system } = process.cpuUsage(startedCpu)
+  return { tookMs: performance.now() - startedMs, cpuMs: (user + system) / 1000 }
+}
+
+function report(name: string, { tookMs, cpuMs }: Cost): void {
   const speed = plain.length / 1e6 / (tookMs / 1000)
-  console.log(`${name}: ${tookMs.toFixed(0)} ms, ${speed.toFixed(0)} MB/s of plain data`)
+  console.log(`${name}: ${tookMs.toFixed(0)} ms, ${speed.toFixed(0)} MB/s of plain data, ${cpuMs.toFixed(0)} ms of CPU`)
 }

@@ -74,6 +74,16 @@ test('asks the registry again when what npm remembers does not have our pnpm', a
   expect((await npxCalls()).at(-1)).toBe('--yes --prefer-online pnpm@1.2.3 install --frozen-lockfile')
 })
 
+test('compiles the optional package before the tests only, and goes on when that fails', async () => {
+  await writeFile(join(root, 'scripts', 'build-zlib-sync.mjs'), "console.log('no compiler here'); process.exitCode = 1")
+  await mkdir(join(root, 'node_modules', 'vitest'), { recursive: true })
+  await writeFile(join(root, 'node_modules', 'vitest', 'vitest.mjs'), "console.log('tested', ...process.argv.slice(2))")
+  const { code, stdout } = await run('test', 'some.test.ts')
+  expect(stdout).toBe('no compiler here\ntested run some.test.ts\n')
+  expect(code).toBe(0)
+  expect((await run('start')).stdout).not.toContain('no compiler here')
+})
+
 test('passes a signal on and ends as the program ended', async () => {
   const child = start('start', 'wait')
   await once(child.stdout, 'data')

@@ -1,20 +1,27 @@
-import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
-import { deflateSync } from 'node:zlib'
+import { defineBackupPlan, memory } from '@taskflow-backup/core'
 import fc from 'fast-check'
 import { pack } from 'tar-stream'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { postgres } from '../src/index.ts'
 import { readCustomFormat } from '../src/logical/inspect/custom-format.ts'
-import { inflateAtOnce } from '../src/logical/inspect/decoder.ts'
-import { inspectMember } from '../src/logical/inspect/inspect.ts'
+import { inspectDump } from '../src/logical/inspect/inspect.ts'
 import { type ArchiveOptions, writeArchive } from './support/custom-archive.ts'
 import { Databases, startSharedServer, whyNoLogical } from './support/databases.ts'
 import { clientPrograms } from './support/programs.ts'
 import { PASSWORD, type TestServer } from './support/server.ts'
+import { spawnWithZlibSync } from './support/without-native.ts'
 
 vi.setConfig({ testTimeout: 180_000 })
+
+const require = createRequire(import.meta.url)
+const adapter = postgres({ connection: 'postgres://nobody@localhost/none' })
 
 const SMALL: Omit<ArchiveOptions, 'minor' | 'compression'> = {
   tables: [['1\tone', '2\ttwo'], [], ['x'.repeat(300)]],
@@ -36,9 +43,7 @@ async function inspect(name: string, bytes: Buffer, pieceBytes = 65_536): Promis
   const pieces = Array.from({ length: Math.ceil(bytes.length / pieceBytes) }, (_, i) =>
     bytes.subarray(i * pieceBytes, (i + 1) * pieceBytes),
   )
-  const body = Readable.from(pieces, { objectMode: false })
-  const [finding] = await inspectMember({ name, body, plainBytes: bytes.length })
-  expect(body.destroyed).toBe(true)
+  const [finding] = await inspectDump(name, Readable.from(pieces, { objectMode: false }))
   return `${finding?.severity}: ${finding?.message}`
 }
 
@@ -104,25 +109,72 @@ describe('the custom format', () => {
     expect(await inspect('a.dump', absurd)).toContain('a text of 2147483647 bytes')
   })
 
-  test('zlib-sync, where it is installed, finds the same as node:zlib', async ({ skip }) => {
-    let zlibSync: Parameters<typeof inflateAtOnce>[0] | undefined
-    try {
-      zlibSync = createRequire(import.meta.url)('zlib-sync')
-    } catch {
-      skip('zlib-sync is not installed')
+  const inspectLarge = async (bytes: Buffer, standIn?: string): Promise<string> => {
+    const ctx = {
+      ...defineBackupPlan({ name: 'a', adapter, destinations: [memory()] }).runtime,
+      ...(standIn !== undefined && { spawn: spawnWithZlibSync(standIn) }),
+      signal: new AbortController().signal,
+      onProgress: () => {},
+      onWarning: () => {},
     }
-    const packed = deflateSync(Buffer.from('task '.repeat(10_000)))
-    const flipped = Buffer.from(packed)
-    flipped[packed.length - 1] = (packed.at(-1) as number) ^ 1
-    const read = async (bytes: Buffer): Promise<void> => {
-      const decoder = inflateAtOnce(zlibSync as NonNullable<typeof zlibSync>)
-      await decoder.push(bytes)
-      await decoder.end()
-    }
-    await read(packed)
-    await expect(read(packed.subarray(0, -5))).rejects.toThrow()
-    await expect(read(flipped)).rejects.toThrow()
+    const [finding] = await adapter.inspect({ name: 'a.dump', body: Readable.from([bytes]), plainBytes: 2 ** 21 }, ctx)
+    return finding?.severity ?? 'nothing'
+  }
+
+  test('a large one is read in a child process, with zlib-sync where it is installed', async ({
+    skip,
+    onTestFinished,
+  }) => {
+    const folder = await mkdtemp(join(tmpdir(), 'zlib-sync-'))
+    onTestFinished(() => rm(folder, { recursive: true }))
+    const used = join(folder, 'used')
+    const standIn = join(folder, 'index.cjs')
+    await writeFile(
+      standIn,
+      `const real = require(${JSON.stringify(require.resolve('zlib-sync'))})
+      class Inflate extends real.Inflate {
+        push(...args) { require('node:fs').writeFileSync(${JSON.stringify(used)}, ''); return super.push(...args) }
+      }
+      module.exports = { ...real, Inflate }`,
+    )
+    const { bytes } = writeArchive({ ...SMALL, minor: 16, compression: 'gzip' })
+    expect(await inspectLarge(bytes, standIn)).toBe('ok')
+    // Not in this process: see src/logical/child/zlib-sync.ts.
+    const loads = spawnSync(process.execPath, ['-e', "require('zlib-sync')"], { encoding: 'utf8' })
+    if (/ERR_DLOPEN_FAILED|Cannot find|Could not locate/.test(loads.stderr))
+      skip(`zlib-sync was not compiled for Node.js ${process.version}`)
+    expect(existsSync(used)).toBe(true)
+    for (const [damaged, severity] of damagedAndNot()) expect(await inspectLarge(damaged, standIn)).toBe(severity)
+    // More tables than it may inflate: see src/logical/child/zlib-sync.ts.
+    const tables = Array.from({ length: 300 }, (_, i) => [`${i}\ttask ${i}`])
+    expect(await inspectLarge(writeArchive({ tables, largeObjects: [], minor: 16, compression: 'gzip' }).bytes)).toBe(
+      'ok',
+    )
   })
+
+  test.for([
+    ['is not installed', undefined],
+    ['cannot be loaded', Buffer.from('built for another Node.js')],
+    ['is another one', Buffer.from('exports.Inflate = undefined')],
+  ] as const)('where zlib-sync %s, node:zlib finds the same', async ([why, content], { onTestFinished }) => {
+    const folder = await mkdtemp(join(tmpdir(), 'zlib-sync-'))
+    onTestFinished(() => rm(folder, { recursive: true }))
+    const standIn = join(folder, why === 'is another one' ? 'index.cjs' : 'zlib_sync.node')
+    if (content !== undefined) await writeFile(standIn, content)
+    for (const [damaged, severity] of damagedAndNot()) expect(await inspectLarge(damaged, standIn)).toBe(severity)
+  })
+
+  function damagedAndNot(): (readonly [Buffer, 'ok' | 'error'])[] {
+    const { bytes } = writeArchive({ ...SMALL, minor: 16, compression: 'gzip' })
+    const flipped = Buffer.from(bytes)
+    const row = bytes.indexOf(Buffer.from([0x78, 0x9c])) + 5
+    flipped[row] = (bytes[row] as number) ^ 0x10
+    return [
+      [bytes, 'ok'],
+      [bytes.subarray(0, -20), 'error'],
+      [flipped, 'error'],
+    ]
+  }
 })
 
 describe('dumps in SQL', () => {

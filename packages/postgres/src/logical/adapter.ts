@@ -1,9 +1,10 @@
 import type { BackupAdapter } from '@taskflow-backup/core'
 import { resolveConnection } from '../connection.ts'
+import { inspectMember } from '../inspect-member.ts'
 import type { CheckedOptions } from '../options.ts'
 import { comparePositions } from '../position.ts'
 import { backupLogical, describeSource } from './backup.ts'
-import { inspectMember } from './inspect/inspect.ts'
+import { inspectDump } from './inspect/inspect.ts'
 import { removeLeftovers } from './leftovers.ts'
 import { stageRestore } from './restore.ts'
 import { readSelection } from './source.ts'
@@ -22,7 +23,7 @@ export function logicalAdapter(options: CheckedOptions): BackupAdapter {
     backup: (request, ctx) => backupLogical(options, request, ctx),
     restore: (request, ctx) => stageRestore(options, request, undiscarded, ctx),
     undo: async (record, ctx) => undoSwap(await resolveConnection(options.connection), record, ctx),
-    inspect: (member) => inspectMember(member),
+    inspect: (member, ctx) => inspectMember(member, 'inspectDump', inspectDump, ctx),
     comparePositions,
     removeLeftovers: (ctx) => removeLeftovers(options, undiscarded, ctx),
   }

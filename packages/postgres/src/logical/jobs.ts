@@ -1,4 +1,4 @@
-import type { Compression, ManifestMember, StreamFacts } from '@taskflow-backup/core'
+import type { Compression, Finding, ManifestMember, StreamFacts } from '@taskflow-backup/core'
 
 // What the app's process asks of the child, and what it gets back. All of it is plain data that goes over IPC.
 
@@ -30,6 +30,8 @@ export type LogicalJobs = {
   runProgram: { input: ProgramOrders; result: null }
   /** Sends the files of a folder as a tar, compressed. */
   packFolder: { input: { readonly folder: string; readonly compression: Compression }; result: SentFacts }
+  /** Reads the plain content of a member from the channel and says whether it is whole. */
+  inspectDump: { input: { readonly name: string; readonly plainBytes: number }; result: readonly Finding[] }
   /** Decodes a stored member that comes in on the channel, checks it, and writes it to the disk. */
   unpackDump: { input: UnpackOrders; result: null }
 }

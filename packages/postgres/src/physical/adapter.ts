@@ -1,11 +1,12 @@
 import { type BackupAdapter, BackupError } from '@taskflow-backup/core'
 import { resolveConnection } from '../connection.ts'
+import { inspectMember } from '../inspect-member.ts'
 import type { CheckedOptions } from '../options.ts'
 import { comparePositions } from '../position.ts'
 import { backupDifferential, backupFull } from './base-backup.ts'
-import { inspectMember } from './inspect.ts'
 import { backupLog, followsLog } from './log-backup.ts'
 import { removeLeftovers, stageRestore, undoRestore } from './restore.ts'
+import { scanMember } from './scan-member.ts'
 import { readSource, toSourceFacts } from './server-facts.ts'
 
 /** Copies of a whole cluster over the replication protocol. */
@@ -25,7 +26,7 @@ export function physicalAdapter(options: CheckedOptions): BackupAdapter {
     },
     restore: (request, ctx) => stageRestore(options, request, ctx),
     undo: (record, ctx) => undoRestore(options, record, ctx),
-    inspect: inspectMember,
+    inspect: (member, ctx) => inspectMember(member, 'scanMember', scanMember, ctx),
     comparePositions,
     follows: followsLog,
     removeLeftovers: (ctx) => removeLeftovers(options, ctx),

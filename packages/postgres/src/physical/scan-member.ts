@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import { BackupError, type Finding } from '@taskflow-backup/core'
 import { ManifestScanner } from './manifest-scanner.ts'
 import { type PhysicalMember, parseMemberName } from './member-names.ts'
@@ -14,7 +15,7 @@ interface Scanner {
 }
 
 /** Reads one member to its end and says whether it is whole. A flaw is a finding; a body that fails, throws. */
-export async function scanMember(name: string, body: AsyncIterable<Buffer>, plainBytes: number): Promise<Finding[]> {
+export async function scanMember(name: string, body: Readable, plainBytes: number): Promise<Finding[]> {
   const member = parseMemberName(name)
   if (!member) return [finding('name', 'error', `${name} is no member of a physical backup.`)]
   const check = `postgres-${member.kind}`
@@ -30,7 +31,7 @@ export async function scanMember(name: string, body: AsyncIterable<Buffer>, plai
       return undefined
     }
   }
-  for await (const piece of body) {
+  for await (const piece of body as AsyncIterable<Buffer>) {
     bytes += piece.length
     if (!flaw) attempt(() => scanner.update(piece))
   }

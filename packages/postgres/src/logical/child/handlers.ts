@@ -4,6 +4,7 @@ import type { LogicalJobs, UnpackOrders } from '../jobs.ts'
 import { openChannel, sendCompressed } from './send.ts'
 import { supervise } from './supervise.ts'
 import { packFolder, unpackTar } from './tar.ts'
+import { loadZlibSync } from './zlib-sync.ts'
 
 /** The jobs of logical backups and restores. */
 export const logicalHandlers: JobHandlers<LogicalJobs> = {
@@ -33,6 +34,9 @@ export const logicalHandlers: JobHandlers<LogicalJobs> = {
 
   packFolder: ({ folder, compression }, { onProgress }) =>
     sendCompressed(packFolder(folder), compression, openChannel(), onProgress),
+
+  inspectDump: async ({ name, plainBytes }, { input }) =>
+    (await import('../inspect/inspect.ts')).inspectDump(name, input(), plainBytes, loadZlibSync()),
 
   unpackDump: (orders, { input }) => unpack(orders, input()),
 }

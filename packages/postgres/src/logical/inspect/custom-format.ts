@@ -1,6 +1,6 @@
-import { type Decoder, decoderFor } from './decoder.ts'
+import { type Decoder, decoderFor, type NewSyncInflate } from './decoder.ts'
 import { DumpDamage, DumpReader } from './dump-reader.ts'
-import { type DumpCompression, readTableOfContents } from './table-of-contents.ts'
+import { readTableOfContents } from './table-of-contents.ts'
 
 const DATA = 1
 const LARGE_OBJECTS = 3
@@ -21,7 +21,10 @@ export interface CustomFacts {
  *
  * @throws {DumpDamage}
  */
-export async function readCustomFormat(source: AsyncIterable<Buffer>): Promise<CustomFacts> {
+export async function readCustomFormat(
+  source: AsyncIterable<Buffer>,
+  newSyncInflate?: NewSyncInflate,
+): Promise<CustomFacts> {
   const reader = new DumpReader(source)
   const { version, serverVersion, entries, compression, withData } = await readTableOfContents(reader, 'custom')
   const missing = new Set(withData)
@@ -37,10 +40,10 @@ export async function readCustomFormat(source: AsyncIterable<Buffer>): Promise<C
           : `There is data of an entry ${id}, which is not in the table of contents.`,
       )
     if (type === DATA) {
-      await readChunks(reader, compression, `entry ${id}`)
+      await readChunks(reader, decoderFor(compression, newSyncInflate), `entry ${id}`)
       tables++
     } else if (type === LARGE_OBJECTS) {
-      largeObjects += await readLargeObjects(reader, compression)
+      largeObjects += await readLargeObjects(reader, () => decoderFor(compression, newSyncInflate))
     } else {
       throw new DumpDamage(`There is a block of the sort ${type} at byte ${reader.position}.`)
     }
@@ -50,19 +53,18 @@ export async function readCustomFormat(source: AsyncIterable<Buffer>): Promise<C
   return { version, serverVersion, entries, tables, largeObjects }
 }
 
-async function readLargeObjects(reader: DumpReader, compression: DumpCompression): Promise<number> {
+async function readLargeObjects(reader: DumpReader, newDecoder: () => Decoder | undefined): Promise<number> {
   let count = 0
   // Their numbers are unsigned; the largest look negative.
   for (let oid = await reader.int(); oid !== 0; oid = await reader.int()) {
-    await readChunks(reader, compression, `large object ${oid}`)
+    await readChunks(reader, newDecoder(), `large object ${oid}`)
     count++
   }
   return count
 }
 
 /** The data of one entry: chunks with their length before them, up to one of length 0. */
-async function readChunks(reader: DumpReader, compression: DumpCompression, what: string): Promise<void> {
-  const decoder: Decoder | undefined = decoderFor(compression)
+async function readChunks(reader: DumpReader, decoder: Decoder | undefined, what: string): Promise<void> {
   const look = decoder && ((piece: Buffer) => decoder.push(piece))
   try {
     for (;;) {

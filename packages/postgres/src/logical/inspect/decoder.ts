@@ -1,7 +1,6 @@
 import { once } from 'node:events'
-import { createRequire } from 'node:module'
 import type { Transform } from 'node:stream'
-import { createInflate, createZstdDecompress } from 'node:zlib'
+import { constants, createInflate, createZstdDecompress } from 'node:zlib'
 import { DumpDamage } from './dump-reader.ts'
 import type { DumpCompression } from './table-of-contents.ts'
 
@@ -13,50 +12,40 @@ export interface Decoder {
   close(): void
 }
 
-/** Zlib-sync gives at most this much at a time: it inflates on the main thread, and bounds what a hostile piece makes. */
+/** Zlib-sync gets at most this much at a time, which bounds what a hostile piece makes. */
 const PIECE_BYTES = 8 * 1024
 const STREAM_END = 1
 const TRAILING = 'There is more data after the end of a compressed stream.'
 
 /** A decoder for data of this compression; `undefined` when there is nothing to inflate. */
-export function decoderFor(compression: DumpCompression): Decoder | undefined {
-  if (compression === 'gzip') return zlibSync ? inflateAtOnce(zlibSync) : inflateInPool(createInflate())
+export function decoderFor(compression: DumpCompression, newSyncInflate?: NewSyncInflate): Decoder | undefined {
+  if (compression === 'gzip') {
+    const inflate = newSyncInflate?.()
+    return inflate ? inflateAtOnce(inflate) : inflateInPool(createInflate())
+  }
   if (compression === 'zstd') return inflateInPool(createZstdDecompress())
   if (compression === 'lz4') return lookAtFrame()
   return undefined
 }
 
-/** What is used of the optional package `zlib-sync`. */
-interface ZlibSync {
-  readonly Z_SYNC_FLUSH: number
-  readonly Inflate: new (options: {
-    readonly chunkSize: number
-  }) => {
-    readonly err: number
-    readonly msg: string | null
-    push(piece: Buffer, flush: number): void
-  }
+/** What is used of an `Inflate` of the optional package `zlib-sync`. */
+export interface SyncInflate {
+  readonly err: number
+  readonly msg: string | null
+  push(piece: Buffer, flush: number): void
 }
 
-const zlibSync = loadZlibSync()
-
-function loadZlibSync(): ZlibSync | undefined {
-  try {
-    return createRequire(import.meta.url)('zlib-sync') as ZlibSync
-  } catch {
-    return undefined // not installed, or built for another version of Node.js
-  }
-}
+/** Makes one, as long as there are any: see `child/zlib-sync.ts`. */
+export type NewSyncInflate = () => SyncInflate | undefined
 
 /** About three times as fast as the streams of `node:zlib`, which go to the pool and back for each piece. */
-export function inflateAtOnce({ Inflate, Z_SYNC_FLUSH }: ZlibSync): Decoder {
-  const inflate = new Inflate({ chunkSize: 64 * 1024 })
+function inflateAtOnce(inflate: SyncInflate): Decoder {
   const hasEnded = (): boolean => inflate.err === STREAM_END
   return {
     push(piece) {
       for (let at = 0; at < piece.length; at += PIECE_BYTES) {
         if (hasEnded()) throw new DumpDamage(TRAILING)
-        inflate.push(piece.subarray(at, at + PIECE_BYTES), Z_SYNC_FLUSH)
+        inflate.push(piece.subarray(at, at + PIECE_BYTES), constants.Z_SYNC_FLUSH)
         if (inflate.err < 0) throw new Error(inflate.msg ?? `zlib error ${inflate.err}`)
       }
     },
