@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { pack } from 'tar-stream'
 import { describe, expect, test } from 'vitest'
-import { CRC32C_START, finishCrc32c, updateCrc32c } from '../src/physical/crc32c.ts'
+import { CRC32C_START, finishCrc32c, updateByTables, updateCrc32c } from '../src/physical/crc32c.ts'
 import { type ManifestFile, ManifestScanner } from '../src/physical/manifest-scanner.ts'
 import { TarScanner } from '../src/physical/tar-scanner.ts'
 
@@ -95,8 +95,8 @@ const sha256 = (bytes: Uint8Array | string): string => createHash('sha256').upda
 /** As PostgreSQL 17 writes it. */
 function manifestOf(files: readonly ManifestFile[]): Buffer {
   const lines = files.map(
-    ({ path, sizeBytes, sha256: hash }) =>
-      `{ "Path": ${JSON.stringify(path)}, "Size": ${sizeBytes}, "Last-Modified": "2026-11-22 20:39:10 GMT", "Checksum-Algorithm": "SHA256", "Checksum": "${hash}" }`,
+    ({ path, sizeBytes, algorithm, checksum }) =>
+      `{ "Path": ${JSON.stringify(path)}, "Size": ${sizeBytes}, "Last-Modified": "2026-11-22 20:39:10 GMT", "Checksum-Algorithm": "${algorithm}", "Checksum": "${checksum}" }`,
   )
   const text = `{ "PostgreSQL-Backup-Manifest-Version": 2,
 "System-Identifier": 7711103297603125500,
@@ -111,8 +111,8 @@ ${lines.join(',\n')}
 }
 
 const FILES: ManifestFile[] = [
-  { path: 'PG_VERSION', sizeBytes: 3, sha256: sha256('17\n') },
-  { path: 'base/1/INCREMENTAL.1234', sizeBytes: 8192, sha256: sha256('x') },
+  { path: 'PG_VERSION', sizeBytes: 3, algorithm: 'SHA256', checksum: sha256('17\n') },
+  { path: 'base/1/INCREMENTAL.1234', sizeBytes: 8192, algorithm: 'CRC32C', checksum: '839206e3' },
 ]
 
 describe('ManifestScanner', () => {
@@ -146,6 +146,23 @@ describe('ManifestScanner', () => {
     expect(paths[0]).toBe('b\xff')
   })
 
+  test('refuses a checksum that is none, and an algorithm that was not asked for', () => {
+    const [file] = FILES as [ManifestFile]
+    const bad = [
+      { checksum: '' },
+      { checksum: sha256('').slice(1) },
+      { checksum: `${sha256('').slice(1)}x` },
+      { algorithm: 'CRC32C' as const },
+      { algorithm: 'SHA512' as 'SHA256' },
+      { algorithm: 'toString' as 'SHA256' },
+    ]
+    for (const change of bad) {
+      const scanner = new ManifestScanner('m')
+      const text = manifestOf([{ ...file, ...change }])
+      expect(() => scanner.update(text), JSON.stringify(change)).toThrow('it describes a file badly')
+    }
+  })
+
   test('refuses any changed bit and any cut', () => {
     const bytes = manifestOf(FILES)
     const attempt = (damaged: Buffer): void => {
@@ -164,8 +181,11 @@ describe('ManifestScanner', () => {
   })
 })
 
-describe('CRC-32C', () => {
-  const crcOf = (bytes: Uint8Array): number => finishCrc32c(updateCrc32c(CRC32C_START, bytes))
+describe.each([
+  ['natively', updateCrc32c],
+  ['by tables', updateByTables],
+] as const)('CRC-32C, %s', (_, update) => {
+  const crcOf = (bytes: Uint8Array): number => finishCrc32c(update(CRC32C_START, bytes))
 
   test('gives the published values', () => {
     expect(crcOf(Buffer.from('123456789'))).toBe(0xe3069283)
@@ -176,10 +196,19 @@ describe('CRC-32C', () => {
 
   test('is the same for bytes in two pieces', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(100), (bytes, at) => {
-        const first = updateCrc32c(CRC32C_START, bytes.subarray(0, at))
-        expect(finishCrc32c(updateCrc32c(first, bytes.subarray(at)))).toBe(crcOf(bytes))
+      fc.property(fc.uint8Array({ maxLength: 1000 }), fc.nat(1000), (bytes, at) => {
+        const first = update(CRC32C_START, bytes.subarray(0, at))
+        expect(finishCrc32c(update(first, bytes.subarray(at)))).toBe(crcOf(bytes))
       }),
     )
   })
+})
+
+test('CRC-32C is the same natively and by tables', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 5000 }), fc.nat(20), fc.integer(), (bytes, at, state) => {
+      const part = bytes.subarray(at)
+      expect(updateCrc32c(state, part)).toBe(updateByTables(state, part))
+    }),
+  )
 })

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,6 +7,7 @@ import { type Header, pack } from 'tar-stream'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { entryPath } from '../src/child/entry-path.ts'
 import { type ManifestFiles, unpackTar } from '../src/child/unpack-tar.ts'
+import { type ChecksumAlgorithm, fileChecksum } from '../src/physical/file-checksum.ts'
 
 type Entry = readonly [header: Partial<Header> & { name: string }, content?: Buffer | string]
 
@@ -18,12 +18,13 @@ async function tarOf(entries: readonly Entry[]): Promise<Buffer> {
   return Buffer.concat((await Readable.from(tar).toArray()) as Buffer[])
 }
 
-const listed = (files: Readonly<Record<string, string>>): ManifestFiles =>
+const listed = (files: Readonly<Record<string, string>>, algorithm: ChecksumAlgorithm = 'CRC32C'): ManifestFiles =>
   new Map(
-    Object.entries(files).map(([path, content]) => [
-      path,
-      { path, sizeBytes: Buffer.byteLength(content), sha256: createHash('sha256').update(content).digest('hex') },
-    ]),
+    Object.entries(files).map(([path, content]) => {
+      const checksum = fileChecksum(algorithm)
+      checksum.update(Buffer.from(content))
+      return [path, { path, sizeBytes: Buffer.byteLength(content), algorithm, checksum: checksum.digest() }]
+    }),
   )
 
 describe('unpackTar', () => {
@@ -97,11 +98,13 @@ describe('unpackTar', () => {
   })
 
   test.each([
-    ['another content', 'onf', 'SHA-256'],
-    ['another length', 'ones', 'bytes'],
-  ])('refuses a file of %s than the manifest says', async (_, content, why) => {
+    ['another content', 'onf', 'CRC32C', 'CRC32C'],
+    ['another content', 'onf', 'SHA256', 'SHA256'],
+    ['another length', 'ones', 'CRC32C', 'bytes'],
+  ] as const)('refuses a file of %s (%s) than the manifest says, by its %s', async (_, content, algorithm, why) => {
     const tar = await tarOf([[{ name: 'one' }, content]])
-    await expect(unpack(tar, listed({ one: 'one' }))).rejects.toMatchObject({
+    await unpack(await tarOf([[{ name: 'two' }, 'two']]), listed({ two: 'two' }, algorithm))
+    await expect(unpack(tar, listed({ one: 'one' }, algorithm))).rejects.toMatchObject({
       code: 'MEMBER_DAMAGED',
       message: expect.stringContaining(why),
     })

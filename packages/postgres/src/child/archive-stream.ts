@@ -1,8 +1,7 @@
 import { BackupError } from '@taskflow-backup/core'
 import type { ReplicationConnection, ReplicationRow } from '../replication/connection.ts'
+import { SLAB_BYTES, type SlabPool } from './slab-pool.ts'
 
-/** What passes is gathered into pieces of this size, which is what is compressed at a time. */
-export const SLAB_BYTES = 2 * 1024 * 1024
 /** With so many slabs waiting, the server is not read from any more. */
 const MOST_WAITING = 2
 
@@ -25,7 +24,7 @@ const DATA = 0x64
 const PROGRESS = 0x70
 
 /**
- * Runs BASE_BACKUP and yields what comes. It ends only when the server said that the whole command succeeded; then it
+ * Runs BASE_BACKUP and yields what comes, the data in slabs of `pool`, which the caller gives back. It ends only when the server said that the whole command succeeded; then it
  * returns the rows of its results.
  *
  * @throws the codes of `toConnectionError`
@@ -34,6 +33,7 @@ export async function* copyArchives(
   connection: ReplicationConnection,
   command: string,
   listeners: ArchiveListeners,
+  pool: SlabPool,
 ): AsyncGenerator<ArchiveEvent, ReplicationRow[][], void> {
   const waiting: ArchiveEvent[] = []
   let slab: Buffer | undefined
@@ -58,7 +58,7 @@ export async function* copyArchives(
   }
   const gather = (piece: Buffer): void => {
     for (let at = 0; at < piece.length; ) {
-      slab ??= Buffer.allocUnsafeSlow(SLAB_BYTES)
+      slab ??= pool.take()
       const end = Math.min(piece.length, at + SLAB_BYTES - filled)
       piece.copy(slab, filled, at, end)
       filled += end - at

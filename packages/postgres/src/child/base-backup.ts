@@ -1,14 +1,17 @@
+import type { Socket } from 'node:net'
 import { BackupError, type Compression, type JobTools, toBackupError } from '@taskflow-backup/core'
 import type { ConnectionSettings } from '../connection.ts'
 import { MemberSender } from '../member-channel.ts'
+import { type ChecksumAlgorithm, preferredAlgorithm } from '../physical/file-checksum.ts'
 import { backupManifestMember, baseMember, tablespaceMember } from '../physical/member-names.ts'
 import { ReplicationConnection, type ReplicationRow } from '../replication/connection.ts'
 import { quoteLiteral, quoteName } from '../replication/quote.ts'
-import { type ArchiveEvent, copyArchives } from './archive-stream.ts'
+import { type ArchiveEvent, type ArchiveListeners, copyArchives } from './archive-stream.ts'
 import { openChannel } from './channel.ts'
 import { FileCheck } from './file-check.ts'
 import { sendMember } from './send-member.ts'
 import { decompressed } from './server-compression.ts'
+import { SlabPool } from './slab-pool.ts'
 import { uploadManifest } from './upload-manifest.ts'
 
 export interface BaseBackupInput {
@@ -42,7 +45,7 @@ export async function sendBaseBackup(input: BaseBackupInput, tools: JobTools): P
   try {
     if (input.temporarySlot !== undefined) await keepLog(connection, input.temporarySlot, tools)
     if (input.baseManifestBytes !== undefined) await uploadManifest(connection, channel, input.baseManifestBytes)
-    return await new BaseBackup(input, new MemberSender(channel), tools).run(connection)
+    return await new BaseBackup(input, channel, tools).run(connection)
   } catch (error) {
     throw withoutCompression(error, input.serverCompression)
   } finally {
@@ -71,27 +74,33 @@ async function keepLog(connection: ReplicationConnection, slot: string, { onWarn
 
 class BaseBackup {
   readonly #input: BaseBackupInput
+  readonly #channel: Socket
   readonly #sender: MemberSender
   readonly #tools: JobTools
-  readonly #check = new FileCheck()
+  readonly #algorithm = preferredAlgorithm()
+  readonly #pool = new SlabPool()
+  readonly #check = new FileCheck(this.#algorithm)
   /** What the server said that it will send. */
   #totalBytes = 0
 
-  constructor(input: BaseBackupInput, sender: MemberSender, tools: JobTools) {
+  constructor(input: BaseBackupInput, channel: Socket, tools: JobTools) {
     this.#input = input
-    this.#sender = sender
+    this.#channel = channel
+    this.#sender = new MemberSender(channel)
     this.#tools = tools
   }
 
   async run(connection: ReplicationConnection): Promise<BaseBackupFacts> {
     const { onProgress } = this.#tools
-    const events = copyArchives(connection, baseBackupCommand(this.#input), {
+    const listeners: ArchiveListeners = {
       onRow: ({ size }) => {
         this.#totalBytes += Number(size ?? 0) * 1024
       },
       // The log that comes behind the data is not in the server's estimate.
       onProgress: (bytes) => onProgress(bytes, Math.max(bytes, this.#totalBytes)),
-    })
+    }
+    const command = baseBackupCommand(this.#input, this.#algorithm)
+    const events = copyArchives(connection, command, listeners, this.#pool)
     let files = { files: 0, fileBytes: 0 }
     try {
       let step = await this.#next(events)
@@ -134,10 +143,16 @@ class BaseBackup {
     const oid = /^([0-9]+)\.tar/.exec(archive)?.[1]
     const name = oid === undefined ? baseMember(fileStem) : tablespaceMember(fileStem, oid)
     const tar = this.#check.tar(name, oid === undefined ? '' : `pg_tblspc/${oid}/`)
-    await sendMember(this.#sender, name, decompressed(archive, chunks), compression, {
+    await sendMember(this.#sender, name, decompressed(archive, chunks, this.#pool), compression, {
       onPlain: (chunk) => tar.update(chunk),
+      onSent: (chunk) => this.#reuse(chunk),
       onEnd: () => tar.end(),
     })
+  }
+
+  #reuse(chunk: Buffer): void {
+    // What is not compressed waits in the channel itself.
+    if (this.#channel.writableLength === 0) this.#pool.give(chunk)
   }
 
   async #sendManifest(chunks: AsyncIterable<Buffer>): Promise<{ files: number; fileBytes: number }> {
@@ -156,7 +171,7 @@ class BaseBackup {
   }
 }
 
-export function baseBackupCommand(input: BaseBackupInput): string {
+function baseBackupCommand(input: BaseBackupInput, algorithm: ChecksumAlgorithm): string {
   const { label, checkpoint, maxRateKb, serverCompression, baseManifestBytes } = input
   const options = [
     `LABEL ${quoteLiteral(label)}`,
@@ -166,7 +181,7 @@ export function baseBackupCommand(input: BaseBackupInput): string {
     'WAIT false', // for the server's own archiving, of which this backup does not depend
     'TABLESPACE_MAP true',
     "MANIFEST 'yes'",
-    "MANIFEST_CHECKSUMS 'SHA256'",
+    `MANIFEST_CHECKSUMS ${quoteLiteral(algorithm)}`,
   ]
   if (maxRateKb !== undefined) options.push(`MAX_RATE ${maxRateKb}`)
   if (serverCompression !== 'none') options.push(`COMPRESSION ${quoteLiteral(serverCompression)}`)

@@ -1,54 +1,61 @@
-import { createHash, type Hash } from 'node:crypto'
 import { BackupError } from '@taskflow-backup/core'
+import { type ChecksumAlgorithm, type FileChecksum, fileChecksum } from '../physical/file-checksum.ts'
 import { type ManifestFacts, ManifestScanner } from '../physical/manifest-scanner.ts'
 import { TarScanner } from '../physical/tar-scanner.ts'
 
-/** What was seen of a file: its length and SHA-256, in one text to be small. */
+/** What was seen of a file: its length and checksum, in one text to be small. */
 type Seen = string
 
-const seenAs = (sizeBytes: number, sha256: string): Seen => `${sizeBytes}:${sha256}`
+const seenAs = (sizeBytes: number, algorithm: ChecksumAlgorithm, checksum: string): Seen =>
+  `${sizeBytes}:${algorithm}:${checksum}`
 
 /** Segments of the log travel in the tar but are not in the manifest; what lies beside them may be. */
 const isSegment = (path: string): boolean => /^pg_wal\/[0-9A-F]{24}$/.test(path)
 
 /**
- * Holds every file of a base backup against the server's manifest, which comes last: keeps length and hash of each file
+ * Holds every file of a base backup against the server's manifest, which comes last: keeps length and checksum of each file
  * as it passes, and strikes it off when the manifest names it.
  */
 export class FileCheck {
+  readonly #algorithm: ChecksumAlgorithm
   readonly #seen = new Map<string, Seen>()
   readonly #problems: string[] = []
   #problemCount = 0
 
+  /** `algorithm` is the one that the server was asked for. */
+  constructor(algorithm: ChecksumAlgorithm) {
+    this.#algorithm = algorithm
+  }
+
   /** A scanner for one tar, whose files lie at `folder` (with a slash at its end) below the data directory. */
   tar(what: string, folder: string): TarScanner {
-    let hash: Hash | undefined
+    let checksum: FileChecksum | undefined
     let path = ''
     let sizeBytes = 0
     return new TarScanner(what, {
       onEntry: (entry) => {
-        hash = undefined
+        checksum = undefined
         path = folder + entry.name.replace(/^\.\//, '')
         if (entry.type !== 'file' || isSegment(path)) return
         sizeBytes = entry.sizeBytes
-        hash = createHash('sha256')
+        checksum = fileChecksum(this.#algorithm)
       },
-      onContent: (piece) => hash?.update(piece),
+      onContent: (piece) => checksum?.update(piece),
       onEntryEnd: () => {
-        if (!hash) return
+        if (!checksum) return
         if (this.#seen.has(path)) this.#problem(`${path} came twice`)
-        this.#seen.set(path, seenAs(sizeBytes, hash.digest('hex')))
+        this.#seen.set(path, seenAs(sizeBytes, this.#algorithm, checksum.digest()))
       },
     })
   }
 
   /** A scanner for the manifest, which compares. */
   manifest(what: string): ManifestScanner {
-    return new ManifestScanner(what, ({ path, sizeBytes, sha256 }) => {
+    return new ManifestScanner(what, ({ path, sizeBytes, algorithm, checksum }) => {
       const seen = this.#seen.get(path)
       this.#seen.delete(path)
       if (seen === undefined) this.#problem(`${path} did not come`)
-      else if (seen !== seenAs(sizeBytes, sha256)) this.#problem(`${path} is not what the server read`)
+      else if (seen !== seenAs(sizeBytes, algorithm, checksum)) this.#problem(`${path} is not what the server read`)
     })
   }
 

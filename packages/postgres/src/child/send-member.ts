@@ -8,6 +8,8 @@ const FRAMES_IN_FLIGHT = Math.min(availableParallelism(), 4) + 2
 /** What looks at a member on its way. */
 export interface MemberWatch {
   readonly onPlain?: (chunk: Buffer) => void
+  /** Called when `chunk`, or what became of it, has been handed to the channel. */
+  readonly onSent?: (chunk: Buffer) => void
   /** Called after the last byte; when it throws, the member does not end. */
   readonly onEnd?: () => void
 }
@@ -23,16 +25,19 @@ export async function sendMember(
   const plain = new Meter()
   const stored = new Meter()
   await sender.begin({ name, codecs: algorithm === 'none' ? [] : [{ name: algorithm, level }] })
-  const frames = inOrder(atLeastOne(chunks), FRAMES_IN_FLIGHT, (chunk) => {
+  const isPlain = algorithm === 'none'
+  // Nothing is at work for what is not compressed: it need not wait for others.
+  const frames = inOrder(atLeastOne(chunks), isPlain ? 1 : FRAMES_IN_FLIGHT, async (chunk) => {
     const compressed = compressFrame(chunk, { algorithm, level })
+    compressed.catch(() => {}) // thrown where it is awaited
     watch.onPlain?.(chunk) // while the pool compresses it
     plain.update(chunk)
-    return compressed
+    return { chunk, frame: await compressed }
   })
-  const isPlain = algorithm === 'none'
-  for await (const frame of frames) {
+  for await (const { chunk, frame } of frames) {
     if (!isPlain) stored.update(frame)
     await sender.data(frame)
+    watch.onSent?.(chunk)
   }
   watch.onEnd?.()
   await sender.end({ plain: plain.facts(), stored: isPlain ? plain.facts() : stored.facts() })

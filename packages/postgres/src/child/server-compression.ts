@@ -1,12 +1,12 @@
 import { Readable } from 'node:stream'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { BackupError } from '@taskflow-backup/core'
-import { SLAB_BYTES } from './archive-stream.ts'
+import { SLAB_BYTES, type SlabPool } from './slab-pool.ts'
 
-/** The plain content of an archive that the server compressed, in slabs; the name's suffix tells how. */
-export function decompressed(name: string, chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+/** The plain content of an archive that the server compressed, in slabs of `pool`; the name's suffix tells how. */
+export function decompressed(name: string, chunks: AsyncIterable<Buffer>, pool: SlabPool): AsyncIterable<Buffer> {
   const decoder = name.endsWith('.gz') ? createGunzip() : name.endsWith('.zst') ? createZstdDecompress() : undefined
-  return decoder ? inSlabs(throughDecoder(name, chunks, decoder)) : chunks
+  return decoder ? inSlabs(throughDecoder(name, chunks, decoder), pool) : chunks
 }
 
 async function* throughDecoder(
@@ -31,8 +31,8 @@ async function* throughDecoder(
   }
 }
 
-async function* inSlabs(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
+async function* inSlabs(pieces: AsyncIterable<Buffer>, pool: SlabPool): AsyncGenerator<Buffer> {
+  let slab = pool.take()
   let filled = 0
   for await (const piece of pieces) {
     for (let at = 0; at < piece.length; ) {
@@ -42,7 +42,7 @@ async function* inSlabs(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
       at = end
       if (filled < SLAB_BYTES) continue
       yield slab
-      slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
+      slab = pool.take()
       filled = 0
     }
   }

@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
 import { chownSync, closeSync, fchownSync, lstatSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { BackupError, toBackupError } from '@taskflow-backup/core'
 import { extract } from 'tar-stream'
+import { fileChecksum } from '../physical/file-checksum.ts'
 import type { Owner } from '../physical/lay-out-job.ts'
 import type { ManifestFile } from '../physical/manifest-scanner.ts'
 import { entryPath } from './entry-path.ts'
@@ -98,29 +98,32 @@ async function unpackFile(
   try {
     const expected = files.get(path)
     if (!expected && !WITHOUT_CHECKSUM.test(path)) throw refused(path, 'that the server did not list')
-    const hash = expected && createHash('sha256')
+    const checksum = expected && fileChecksum(expected.algorithm)
     let bytes = 0
     for await (const piece of body) {
-      hash?.update(piece)
+      checksum?.update(piece)
       bytes += piece.length
       writer.write(piece)
     }
-    if (expected && hash) compare(path, expected, bytes, hash.digest('hex'))
+    if (expected && checksum) compare(path, expected, bytes, checksum.digest())
     writer.end()
   } finally {
     writer.close()
   }
 }
 
-function compare(path: string, expected: ManifestFile, bytes: number, sha256: string): void {
+function compare(path: string, expected: ManifestFile, bytes: number, checksum: string): void {
   if (bytes !== expected.sizeBytes) {
     throw new BackupError(
       'MEMBER_DAMAGED',
       `${path} has ${bytes} bytes, the server's manifest says ${expected.sizeBytes}.`,
     )
   }
-  if (sha256 !== expected.sha256)
-    throw new BackupError('MEMBER_DAMAGED', `${path} has another SHA-256 than the server's manifest says.`)
+  if (checksum !== expected.checksum)
+    throw new BackupError(
+      'MEMBER_DAMAGED',
+      `${path} has another ${expected.algorithm} than the server's manifest says.`,
+    )
 }
 
 function newFile(path: string, owner: Owner | undefined): EntryWriter {

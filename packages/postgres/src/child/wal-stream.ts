@@ -3,7 +3,7 @@ import { formatLsn } from '../position.ts'
 import type { ReplicationConnection } from '../replication/connection.ts'
 import { quoteName } from '../replication/quote.ts'
 import { KEEP_ALIVE, KEEP_ALIVE_BYTES, statusUpdate, WAL_DATA, WAL_HEADER_BYTES } from '../replication/wal-messages.ts'
-import { SLAB_BYTES } from './archive-stream.ts'
+import { SLAB_BYTES } from './slab-pool.ts'
 
 const MOST_WAITING = 2
 /** The server ends a connection that has been silent for wal_sender_timeout, a minute by default. */

@@ -1,3 +1,34 @@
+import { createRequire } from 'node:module'
+
+type NativeCrc32c = (bytes: Uint8Array, before: number) => number
+
+/** Below this the call into native code costs more than the tables. */
+const SHORT_BYTES = 128
+
+/** `undefined` until it was looked for, `null` where it is not. */
+let native: NativeCrc32c | null | undefined
+
+/**
+ * True where the processor's own instructions do the work, which is more than ten times as fast: on every platform that
+ * `@node-rs/crc32` has a prebuilt part for, unless that was not installed.
+ */
+export const hasNativeCrc32c = (): boolean => findNative() !== null
+
+function findNative(): NativeCrc32c | null {
+  if (native === undefined) native = loadNative()
+  return native
+}
+
+function loadNative(): NativeCrc32c | null {
+  try {
+    const require = createRequire(import.meta.url)
+    const { crc32c } = require('@node-rs/crc32') as { crc32c: NativeCrc32c }
+    return crc32c(Buffer.from('56789'), crc32c(Buffer.from('1234'), 0)) === 0xe3069283 ? crc32c : null
+  } catch {
+    return null // no part for this platform, left out when the app was bundled, or not what we know
+  }
+}
+
 /** Tables for eight bytes at a time. */
 const TABLES = makeTables()
 
@@ -36,6 +67,12 @@ export const CRC32C_START = -1
 
 /** Takes bytes into the state of a CRC-32C. */
 export function updateCrc32c(state: number, bytes: Uint8Array): number {
+  const fast = bytes.length < SHORT_BYTES ? null : findNative()
+  return fast ? ~fast(bytes, finishCrc32c(state)) : updateByTables(state, bytes)
+}
+
+/** The same without native code. */
+export function updateByTables(state: number, bytes: Uint8Array): number {
   let crc = state
   let at = 0
   // `| 0` keeps every index a small integer; reading out of bounds would make this slow.

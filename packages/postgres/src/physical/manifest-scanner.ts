@@ -1,13 +1,15 @@
 import { createHash } from 'node:crypto'
 import { BackupError } from '@taskflow-backup/core'
+import type { ChecksumAlgorithm } from './file-checksum.ts'
 
 /** A file as the server's backup_manifest describes it. */
 export interface ManifestFile {
   /** Path below the data directory, each byte one character (latin1). */
   readonly path: string
   readonly sizeBytes: number
+  readonly algorithm: ChecksumAlgorithm
   /** Lower-case hex digits. */
-  readonly sha256: string
+  readonly checksum: string
 }
 
 /** Write-ahead log that a backup needs to become consistent. */
@@ -29,6 +31,9 @@ export interface ManifestFacts {
 
 const LAST_LINE = /^"Manifest-Checksum": "([0-9a-f]{64})"\}$/
 const MOST_LINE_BYTES = 64 * 1024
+
+/** How long a checksum is, in hex digits. */
+const CHECKSUM_DIGITS: Readonly<Record<ChecksumAlgorithm, number>> = { CRC32C: 8, SHA256: 64 }
 
 /**
  * Reads a backup_manifest while it passes, in pieces of any size: one line for each file, the last with the SHA-256 of
@@ -101,17 +106,17 @@ export class ManifestScanner {
 
   #file(text: string): void {
     const entry = this.#parse(text)
-    const { Size: sizeBytes, Checksum: sha256, 'Checksum-Algorithm': algorithm } = entry
+    const { Size: sizeBytes, Checksum: checksum, 'Checksum-Algorithm': algorithm } = entry
     const encoded = entry['Encoded-Path']
     const path =
       typeof encoded === 'string'
         ? Buffer.from(encoded, 'hex').toString('latin1')
         : Buffer.from(String(entry.Path ?? '')).toString('latin1')
-    if (path === '' || !Number.isSafeInteger(sizeBytes) || typeof sha256 !== 'string' || algorithm !== 'SHA256')
+    if (path === '' || !isSize(sizeBytes) || !isAlgorithm(algorithm) || !isChecksum(checksum, algorithm))
       throw this.#damaged(`it describes a file badly: ${JSON.stringify(text.slice(0, 80))}`)
     this.#files++
-    this.#fileBytes += sizeBytes as number
-    this.#onFile({ path, sizeBytes: sizeBytes as number, sha256 })
+    this.#fileBytes += sizeBytes
+    this.#onFile({ path, sizeBytes, algorithm, checksum })
   }
 
   #range(text: string): void {
@@ -133,3 +138,11 @@ export class ManifestScanner {
     return new BackupError('MEMBER_DAMAGED', `${this.#what} is no whole manifest: ${why} (after ${this.#files} files).`)
   }
 }
+
+const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+
+const isAlgorithm = (value: unknown): value is ChecksumAlgorithm =>
+  typeof value === 'string' && Object.hasOwn(CHECKSUM_DIGITS, value)
+
+const isChecksum = (value: unknown, algorithm: ChecksumAlgorithm): value is string =>
+  typeof value === 'string' && value.length === CHECKSUM_DIGITS[algorithm] && /^[0-9a-f]+$/.test(value)

@@ -1,6 +1,7 @@
 import { BackupError } from '@taskflow-backup/core'
 
 const BLOCK = 512
+const ZEROS = Buffer.alloc(BLOCK)
 
 /** What the header of an entry says. */
 export interface TarEntry {
@@ -80,7 +81,7 @@ export class TarScanner {
     this.#filled += end - at
     if (this.#filled < BLOCK) return end
     this.#filled = 0
-    if (this.#block.every((byte) => byte === 0)) {
+    if (this.#block.equals(ZEROS)) {
       this.#zeroBlocks++
       return end
     }

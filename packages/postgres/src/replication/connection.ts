@@ -4,6 +4,7 @@ import pg from 'pg'
 import { type ConnectionSettings, toClientConfig } from '../connection.ts'
 import { toConnectionError } from '../errors.ts'
 import { CopySplitter } from './copy-splitter.ts'
+import { openReusingSocket, type ReusingSocket } from './reusing-socket.ts'
 
 /** The versions of `pg` whose untyped parts are as this module expects them. A test holds it to that. */
 export const PG_MAJOR = 8
@@ -57,17 +58,19 @@ export class ReplicationConnection {
   /** Why we broke the connection; what the server says afterwards is a consequence. */
   #broken: unknown
 
-  private constructor(settings: ConnectionSettings, client: pg.Client) {
+  private constructor(settings: ConnectionSettings, client: pg.Client, reusing: ReusingSocket | undefined) {
     this.#settings = settings
     this.#client = client
     this.#connection = (client as unknown as { connection: PgConnection }).connection
-    this.#takeOver()
+    this.#takeOver(reusing)
   }
 
   /** @throws the codes of `toConnectionError` */
   static async connect(settings: ConnectionSettings): Promise<ReplicationConnection> {
+    const reusing = settings.tls === false ? openReusingSocket() : undefined
     const config = {
       ...toClientConfig(settings),
+      ...(reusing && { stream: () => reusing.socket }),
       keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
       replication: 'true',
     } as pg.ClientConfig
@@ -75,7 +78,7 @@ export class ReplicationConnection {
     client.on('error', () => {}) // a lost connection fails the command that runs, which is enough
     try {
       await client.connect()
-      return new ReplicationConnection(settings, client)
+      return new ReplicationConnection(settings, client, reusing)
     } catch (error) {
       await client.end().catch(() => {})
       throw toConnectionError(error, settings)
@@ -86,7 +89,7 @@ export class ReplicationConnection {
    * Puts a splitter of our own in front of pg's parser. That one keeps every piece of a message until it is whole, and
    * then hands out its own buffer, which it overwrites with the next.
    */
-  #takeOver(): void {
+  #takeOver(reusing: ReusingSocket | undefined): void {
     const { stream } = this.#connection
     const listeners = stream.listeners('data') as ((chunk: Buffer) => void)[]
     const [toParser] = listeners
@@ -97,14 +100,16 @@ export class ReplicationConnection {
       onCopyData: (piece, first, last) => this.#copy.onCopyData?.(piece, first, last),
       onMessage: (message) => toParser.call(stream, message),
     })
-    stream.on('data', (chunk) => {
+    const feed = (chunk: Buffer): void => {
       if (this.#broken !== undefined) return
       try {
         splitter.feed(chunk)
       } catch (error) {
         this.destroy(error)
       }
-    })
+    }
+    if (reusing) reusing.handOver(feed)
+    else stream.on('data', feed)
     this.#connection.on('copyDone', () => this.#copy.onCopyDone?.())
   }
 
