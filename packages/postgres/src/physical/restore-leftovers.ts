@@ -84,7 +84,8 @@ async function readRecord(folder: string): Promise<RestoreRecord> {
   }
 }
 
-async function clearOutside({ path, found }: RestoreRecord['outside'][number]): Promise<void> {
+/** Removes a part of a new cluster that lies outside of its staging folder. */
+export async function clearOutside({ path, found }: RestoreRecord['outside'][number]): Promise<void> {
   if (!found) return remove(path)
   for (const name of await fs.readdir(path).catch((): string[] => [])) await remove(join(path, name))
 }

@@ -20,6 +20,9 @@ export const stagingPrefix = (target: string): string => `.${basename(target)}.r
 export const keptDirectory = (target: string, at: Date, random: string): string =>
   `${target}.before-restore-${at.toISOString().replace(/[-:]/g, '').slice(0, 15)}-${random}`
 
+/** In a staging folder: tablespaces without a place of their own, until they are promoted. */
+export const TABLESPACES = 'tablespaces'
+
 /** Where tablespaces go that nobody gave a place. */
 export const tablespacesFolder = (target: string, random: string): string => `${target}.tablespaces-${random}`
 
@@ -27,6 +30,12 @@ export const tablespacesFolder = (target: string, random: string): string => `${
 export const SCRATCH_PREFIX = 'taskflow-backup-cluster-'
 /** Folders for sockets, where the path of a staging folder is too long for one. */
 export const SOCKET_PREFIX = 'taskflow-backup-socket-'
+
+/** Where a server keeps its socket and its log that is left running on a restored cluster. */
+export const startedFolder = (target: string, random: string): string => `${target}.started-${random}`
+
+/** A path of a socket may have 107 bytes on Linux, 103 on macOS; `/.s.PGSQL.5432.lock` comes behind. */
+export const MOST_SOCKET_FOLDER_BYTES = 80
 
 /** What has to be put in order when the owner of a staging folder is gone. */
 export interface RestoreRecord {

@@ -6,7 +6,7 @@ import { findServerProgram, findUser } from '../server/programs.ts'
 import type { Owner } from './lay-out-job.ts'
 import { checkChain, type RestoreChain } from './restore-chain.ts'
 import { refuseRunning } from './restore-in-use.ts'
-import { isFree } from './restore-places.ts'
+import { isFree, MOST_SOCKET_FOLDER_BYTES, startedFolder } from './restore-places.ts'
 import { type CheckedTarget, checkTarget } from './restore-target.ts'
 
 /** What is known of a restore before anything is made. */
@@ -15,6 +15,8 @@ export interface RestorePlan {
   readonly target: CheckedTarget
   /** Links followed; absent for a scratch place. */
   readonly dataDirectory: string | undefined
+  /** Folder of the server that is to be left running on it. */
+  readonly startIn: string | undefined
   readonly runAs: Owner | undefined
   /** Absent when nothing is to be started. */
   readonly program: string | undefined
@@ -36,6 +38,12 @@ export async function planRestore(
   const dataDirectory = target.dataDirectory === undefined ? undefined : await realPath(target.dataDirectory)
   const { evenIfInUse } = request
   if (dataDirectory !== undefined) await checkPlace(options, dataDirectory, target, evenIfInUse)
+  const startIn = target.start && dataDirectory ? startedFolder(dataDirectory, ctx.randomId(8)) : undefined
+  if (startIn !== undefined && Buffer.byteLength(startIn) > MOST_SOCKET_FOLDER_BYTES) {
+    throw new BackupError('TARGET_INVALID', `${startIn} is too long a path for the socket of a server.`, {
+      hint: 'Restore to a shorter path, or without `start`, and start it yourself.',
+    })
+  }
   for (const [oid, path] of Object.entries(target.tablespaces)) {
     if (!chain.tablespaces.includes(oid))
       throw new BackupError('TARGET_INVALID', `The backup has no tablespace ${oid}.`)
@@ -45,7 +53,7 @@ export async function planRestore(
   const { serverPrograms } = options.physical
   const program = target.recover ? await findServerProgram(serverPrograms, chain.majorVersion, runAs, ctx) : undefined
   throwIfAborted(ctx.signal)
-  return { chain, target, dataDirectory, runAs, program, evenIfInUse }
+  return { chain, target, dataDirectory, startIn, runAs, program, evenIfInUse }
 }
 
 /** Refuses bad places before anything is touched. */

@@ -65,7 +65,8 @@ function describe(goal: RecoveryGoal): string {
   return 'the end'
 }
 
-function failed(log: string): BackupError {
+/** Why a server on a restored cluster ended by itself. */
+export function failed(log: string): BackupError {
   const lines = log.split('\n').filter((line) => /\b(FATAL|PANIC|ERROR|LOG|HINT|DETAIL|postgres)\b/.test(line))
   return new BackupError(
     'PROGRAM_FAILED',

@@ -74,15 +74,29 @@ export async function swapDirectories(
  */
 export async function undoRestore(
   options: CheckedOptions,
-  { kept, target }: UndoRecord,
+  record: UndoRecord,
   ctx: AdapterContext,
 ): Promise<UndoRecord> {
+  const { kept, target } = record
   if (kept !== undefined && !(await isDataDirectory(kept)))
     throw new BackupError('UNDO_IMPOSSIBLE', `The kept data directory is not at ${kept} any more.`)
   if (kept === undefined && !(await isDataDirectory(target)))
     throw new BackupError('UNDO_IMPOSSIBLE', `There is no data directory at ${target} any more.`)
   if (kept !== undefined) await refuseRunning(options, kept)
   await removeLeftoversBeside(target, ctx)
+  return swapBack(options, record, ctx)
+}
+
+/**
+ * Puts what a promote replaced, whatever it is, where it was. What was promoted is kept in its turn.
+ *
+ * @throws as {@link swapDirectories}
+ */
+export async function swapBack(
+  options: CheckedOptions,
+  { kept, target }: UndoRecord,
+  ctx: AdapterContext,
+): Promise<UndoRecord> {
   const folder = stagingFolder(target, ctx.randomId(12))
   await makeOwnedFolder(folder)
   try {

@@ -19,6 +19,12 @@ export interface PhysicalTarget {
    * the command. Default: true.
    */
   readonly recover?: boolean
+  /**
+   * True leaves a server running on the restored data directory, for a look at it beside the live server. It has a
+   * socket in a folder of its own beside the data directory and listens on nothing else; a finding tells how to connect
+   * and how to stop it. It goes on when this process ends. Default: false.
+   */
+  readonly start?: boolean
 }
 
 /** Where a restore goes, and up to where it recovers. */
@@ -33,14 +39,15 @@ export interface CheckedTarget {
   readonly goal: RecoveryGoal
   readonly timeline: number | 'latest' | undefined
   readonly recover: boolean
+  readonly start: boolean
 }
 
-const KNOWN = ['dataDirectory', 'tablespaces', 'recoverTo', 'timeline', 'recover']
+const KNOWN = ['dataDirectory', 'tablespaces', 'recoverTo', 'timeline', 'recover', 'start']
 
 /** @throws `TARGET_INVALID` naming what is wrong; nothing has been touched */
 export function checkTarget(options: CheckedOptions, { target, at }: RestoreRequest): CheckedTarget {
   const goal: RecoveryGoal = at ? { kind: 'time', at } : { kind: 'latest' }
-  const plain = { tablespaces: {}, goal, timeline: undefined, recover: true }
+  const plain = { tablespaces: {}, goal, timeline: undefined, recover: true, start: false }
   const known = options.physical.dataDirectory
   if (target.kind === 'scratch') return { ...plain, isLive: false, overwrite: false }
   if (target.kind === 'live') {
@@ -52,7 +59,7 @@ export function checkTarget(options: CheckedOptions, { target, at }: RestoreRequ
     return { ...plain, dataDirectory: known, isLive: true, overwrite: true }
   }
   const given = typeof target.to === 'string' ? { dataDirectory: target.to } : (target.to as unknown)
-  const { dataDirectory, recoverTo, timeline, recover = true, tablespaces = {} } = checkShape(given)
+  const { dataDirectory, recoverTo, timeline, recover = true, start = false, tablespaces = {} } = checkShape(given)
   if (recoverTo && at) throw invalid('`to.recoverTo` and `at` exclude each other')
   const path = resolve(dataDirectory)
   return {
@@ -63,6 +70,7 @@ export function checkTarget(options: CheckedOptions, { target, at }: RestoreRequ
     goal: recoverTo ? toGoal(recoverTo) : goal,
     timeline,
     recover,
+    start,
   }
 }
 
@@ -71,7 +79,7 @@ function checkShape(given: unknown): PhysicalTarget {
     throw invalid('it must be the path of a data directory, or an object')
   const unknown = Object.keys(given).find((name) => !KNOWN.includes(name))
   if (unknown !== undefined) throw invalid(`\`to.${unknown}\` is not known`)
-  const { dataDirectory, tablespaces = {}, timeline, recover, recoverTo } = given as PhysicalTarget
+  const { dataDirectory, tablespaces = {}, timeline, recover, start, recoverTo } = given as PhysicalTarget
   checkPath('to.dataDirectory', dataDirectory)
   if (typeof tablespaces !== 'object' || tablespaces === null) throw invalid('`to.tablespaces` must be an object')
   for (const [oid, path] of Object.entries(tablespaces)) {
@@ -82,6 +90,8 @@ function checkShape(given: unknown): PhysicalTarget {
   if (timeline !== undefined && timeline !== 'latest' && !(Number.isInteger(timeline) && timeline > 0))
     throw invalid('`to.timeline` must be a number or "latest"')
   if (recover !== undefined && typeof recover !== 'boolean') throw invalid('`to.recover` must be true or false')
+  if (start !== undefined && typeof start !== 'boolean') throw invalid('`to.start` must be true or false')
+  if (start && recover === false) throw invalid('`to.start` needs a cluster that is recovered: leave `to.recover` away')
   if (recoverTo !== undefined) toGoal(recoverTo)
   return given as PhysicalTarget
 }

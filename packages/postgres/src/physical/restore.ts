@@ -1,45 +1,33 @@
 import * as fs from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import {
-  type AdapterContext,
-  BackupError,
-  type Finding,
-  type RestoreRequest,
-  type StagedRestore,
-  throwIfAborted,
-} from '@taskflow-backup/core'
+import { type AdapterContext, BackupError, type RestoreRequest, type StagedRestore } from '@taskflow-backup/core'
 import type { CheckedOptions } from '../options.ts'
 import { recoverySettings, settingLines } from '../server/settings.ts'
-import type { Owner } from './lay-out-job.ts'
 import type { RestoreChain } from './restore-chain.ts'
-import { checkCluster } from './restore-check.ts'
 import { layOutBackups } from './restore-lay-out.ts'
 import { clearStaging, removeLeftovers, removeLeftoversBeside } from './restore-leftovers.ts'
 import {
   DATA,
   exists,
+  MOST_SOCKET_FOLDER_BYTES,
   RECORD_FILE,
   type RestoreRecord,
   SCRATCH_PREFIX,
   SOCKET_PREFIX,
   stagingFolder,
-  tablespacesFolder,
+  TABLESPACES,
   writeRecord,
 } from './restore-places.ts'
 import { planRestore, type RestorePlan } from './restore-plan.ts'
-import { locationOf, type RecoveredCluster, recover, tidyUp } from './restore-server.ts'
-import { makeOwnedFolder, swapDirectories } from './restore-swap.ts'
+import { type RecoveredCluster, recover } from './restore-server.ts'
+import { staged } from './restore-staged.ts'
+import { makeOwnedFolder } from './restore-swap.ts'
 import type { CheckedTarget } from './restore-target.ts'
 import { newestTimeline, reserveTimelines } from './restore-timelines.ts'
 
 export { removeLeftovers } from './restore-leftovers.ts'
 export { undoRestore } from './restore-swap.ts'
-
-/** A path of a socket may have 107 bytes on Linux, 103 on macOS; `/.s.PGSQL.5432.lock` comes behind. */
-const MOST_SOCKET_FOLDER_BYTES = 80
-/** How long a recovered cluster may take for its last checkpoint. */
-const STOP_MS = 10 * 60_000
 
 /**
  * Builds the cluster in a folder of its own beside its target, in the same file system, lets a server that nobody else
@@ -132,9 +120,6 @@ async function layOut(
   }
 }
 
-/** Tablespaces without a place of their own, until they are promoted. */
-const TABLESPACES = 'tablespaces'
-
 async function withRecovery(chain: RestoreChain, target: CheckedTarget, folder: string): Promise<string> {
   const before = await fs.readFile(join(folder, DATA, 'postgresql.auto.conf'), 'utf8').catch(() => '')
   return before + settingLines(recoverySettings(target.goal, target.timeline ?? chain.timeline))
@@ -175,77 +160,4 @@ function start(
     },
     ctx,
   )
-}
-
-interface Staging {
-  readonly folder: string
-  readonly outside: RestoreRecord['outside']
-  /** Absent when nothing was started. */
-  readonly cluster: RecoveredCluster | undefined
-  readonly discard: () => Promise<void>
-}
-
-function staged(options: CheckedOptions, plan: RestorePlan, staging: Staging, ctx: AdapterContext): StagedRestore {
-  const { folder, cluster, discard } = staging
-  const data = join(folder, DATA)
-  return {
-    location: cluster ? locationOf(cluster.settings) : data,
-    discard,
-    async check(checkCtx) {
-      if (!cluster) return [startFinding(plan)]
-      // A check of a large cluster takes long; without its server it ends at once.
-      const quit = (): void => void cluster.server.quit()
-      checkCtx.signal.addEventListener('abort', quit, { once: true })
-      try {
-        const findings = await checkCluster(cluster.settings, checkCtx)
-        throwIfAborted(checkCtx.signal)
-        return findings
-      } finally {
-        checkCtx.signal.removeEventListener('abort', quit)
-      }
-    },
-    async promote(promoteCtx) {
-      const { dataDirectory: target, evenIfInUse } = plan
-      if (target === undefined) throw new BackupError('CONTRACT_BROKEN', 'A scratch restore cannot be promoted.')
-      if (cluster) {
-        await cluster.server.stop(STOP_MS)
-        await tidyUp(data)
-      }
-      throwIfAborted(promoteCtx.signal)
-      const moved = (await exists(join(folder, TABLESPACES))) ? tablespacesFolder(target, ctx.randomId(8)) : undefined
-      const outside = [...staging.outside, ...(moved === undefined ? [] : [{ path: moved, found: false }])]
-      const prepare = async (): Promise<void> => {
-        if (moved !== undefined) await moveTablespaces(folder, moved, plan.runAs)
-      }
-      const record = await swapDirectories(
-        options,
-        { folder, staged: data, target, evenIfInUse, outside, prepare },
-        promoteCtx,
-      )
-      await discard()
-      return record
-    },
-  }
-}
-
-async function moveTablespaces(folder: string, to: string, runAs: Owner | undefined): Promise<void> {
-  await fs.rename(join(folder, TABLESPACES), to)
-  for (const oid of await fs.readdir(to)) {
-    const link = join(folder, DATA, 'pg_tblspc', oid)
-    if (!(await exists(link))) continue
-    await fs.rm(link)
-    await fs.symlink(join(to, oid), link)
-    if (runAs) await fs.lchown(link, runAs.uid, runAs.gid)
-  }
-}
-
-/** What to do with a cluster that was only laid ready. */
-function startFinding({ chain, dataDirectory, runAs }: RestorePlan): Finding {
-  const as = runAs ? ` as user ${runAs.uid}` : ''
-  const directory = `'${String(dataDirectory).replaceAll("'", "'\\''")}'`
-  return {
-    check: 'start-by-hand',
-    severity: 'warning',
-    message: `Nothing was recovered or checked yet. Start PostgreSQL ${chain.majorVersion}${as}: postgres -D ${directory} — it recovers and opens. Then, in psql: ALTER SYSTEM RESET for restore_command and every recovery_target setting.`,
-  }
 }

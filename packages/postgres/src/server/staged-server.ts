@@ -25,6 +25,8 @@ export interface StagedServerOptions {
   readonly runAs: Owner | undefined
   /** Recovery, and whatever else goes before its own configuration. */
   readonly settings: Settings
+  /** It may outlive this process, see {@link StagedServer.release}. Default: false. */
+  readonly detached?: boolean
 }
 
 /** How the attempt to start a server ended. */
@@ -48,7 +50,7 @@ export class StagedServer {
    * @throws `PROGRAM_FAILED` when it takes longer than `timeoutMs`, `ABORTED`
    */
   async start(timeoutMs: number): Promise<StartOutcome> {
-    const { program, dataDirectory, folder, runAs } = this.#options
+    const { program, dataDirectory, folder, runAs, detached = false } = this.#options
     await this.#writeConfiguration()
     const log = await fs.open(join(folder, 'log'), 'w', 0o600)
     try {
@@ -59,6 +61,8 @@ export class StagedServer {
         env: environment(),
         stdio: ['ignore', log.fd, log.fd],
         windowsHide: true,
+        // Else what ends a group of processes, like Ctrl+C at a terminal, would end it as well.
+        detached,
       })
       this.#process.once('error', () => {}) // has no exit code, then: see below
     } finally {
@@ -106,6 +110,11 @@ export class StagedServer {
     await this.#end('SIGQUIT', QUIT_MS)
   }
 
+  /** Leaves it running: from now on it does not keep this process from ending. */
+  release(): void {
+    this.#process?.unref()
+  }
+
   async #end(signal: NodeJS.Signals, patienceMs: number): Promise<void> {
     const child = this.#process
     if (!child || this.#hasEnded()) return
@@ -125,10 +134,13 @@ export class StagedServer {
   }
 
   #arguments(): string[] {
-    const { folder, socketFolder, major, settings } = this.#options
-    return ['-c', `config_file=${folder}/postgresql.conf`].concat(
-      settingArguments({ ...privateSettings(socketFolder, folder, major), ...settings }),
-    )
+    const { dataDirectory, folder, socketFolder, major, settings } = this.#options
+    const own = {
+      config_file: `${folder}/postgresql.conf`,
+      // What its own configuration says counts for more than -D: it would run on the live cluster's files.
+      data_directory: dataDirectory,
+    }
+    return settingArguments({ ...own, ...privateSettings(socketFolder, folder, major), ...settings })
   }
 
   async #writeConfiguration(): Promise<void> {
