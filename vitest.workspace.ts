@@ -20,6 +20,8 @@ function project(name: string, root: string, include = ['{src,test}/**/*.test.ts
       env: { NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/compiled', import.meta.url)) },
       testTimeout: 60_000,
       hookTimeout: 60_000,
+      // What is waited for comes soon; on a busy machine that is later than vitest's own second.
+      expect: { poll: { timeout: 20_000 } },
     },
   }
 }

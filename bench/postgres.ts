@@ -65,7 +65,7 @@ async function bench(): Promise<void> {
     console.log(`### ${title}\n\n${report(results)}\n`)
     appRows.push(appRow(title.toLowerCase(), results.get(name)))
   }
-  const basebackup = 'pg_basebackup -c fast -Ft -X fetch --manifest-checksums=SHA256'
+  const basebackup = 'pg_basebackup -c fast -Ft -X fetch'
 
   await race('Physical full, not compressed', 'taskflow-backup', ours('backup', physical, 'none'), [
     { name: 'pg_basebackup', command: `${basebackup} -D ${at('base')}`, prepare: fresh },

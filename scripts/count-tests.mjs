@@ -1,4 +1,5 @@
-// Prints "<passed> <failed> <skipped>" of a vitest JSON report: node scripts/count-tests.mjs <report> <exit code>
+// Prints "<passed> <failed> <skipped>" of a vitest JSON report, and to the error output a line and the message of each
+// failure: node scripts/count-tests.mjs <report> <exit code>
 import { readFileSync } from 'node:fs'
 
 const [file = '', exitCode = '1'] = process.argv.slice(2)
@@ -21,4 +22,14 @@ const brokenFiles = testResults.filter(
 )
 const failed = numFailedTests + brokenFiles.length
 const brokenRun = failed === 0 && (exitCode !== '0' || passed === 0)
+for (const { name, message, assertionResults } of testResults) {
+  for (const { status, fullName, failureMessages } of assertionResults) {
+    if (status === 'failed') tell(fullName, name, failureMessages.join('\n'))
+  }
+  if (message) tell('(the file itself)', name, message)
+}
 console.log(passed, brokenRun ? 1 : failed, numPendingTests + numTodoTests)
+
+function tell(test, file, message) {
+  console.error(`failed: ${test} (${file})\n${message.slice(0, 1500)}`)
+}

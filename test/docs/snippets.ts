@@ -42,7 +42,7 @@ export async function writeSnippets(pages: readonly (readonly Block[])[]): Promi
   const snippets: Snippet[] = []
   for (const [pageNumber, blocks] of pages.entries()) {
     const page = join(folder, `page-${pageNumber}`)
-    await mkdir(page)
+    await mkdir(join(page, 'tmp'), { recursive: true })
     for (const [number, block] of blocks.entries()) {
       const named = /^\/\/ ([\w.-]+\.ts)\b/.exec(block.code)?.[1]
       const file = join(page, named ?? `snippet-${number}.ts`)
@@ -71,9 +71,9 @@ export function instrument(code: string): { code: string; expected: Record<numbe
   return { code: told.join('\n'), expected }
 }
 
-/** What pages keep in /var/backups or on a share, a test keeps in its own folder. */
+/** What pages keep in /var/backups, in /tmp or on a share, a test keeps in its own folder. */
 function relocated(code: string, folder: string): string {
-  return code.replaceAll(/'\/(var\/backups|mnt|srv)(?=[/'])/g, `'${folder}/$1`)
+  return code.replaceAll(/'\/(var\/backups|tmp|mnt|srv)(?=[/'])/g, `'${folder}/$1`)
 }
 
 async function linkPackages(folder: string): Promise<void> {

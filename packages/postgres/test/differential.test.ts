@@ -12,7 +12,7 @@ for (const version of VERSIONS.filter((one) => one >= 17)) {
     let server: TestServer
     let site: PhysicalSite
     beforeAll(async () => {
-      server = await TestServer.start(version, { settings: { summarize_wal: 'on' } })
+      server = await TestServer.start(version, { lean: true, settings: { summarize_wal: 'on' } })
       site = physicalSite(server)
       await server.sql('CREATE TABLE task AS SELECT g AS id, md5(g::text) AS title FROM generate_series(1, 200000) g')
     })

@@ -34,6 +34,7 @@ describe.skipIf(why !== undefined)(`servers of other sorts${why === undefined ? 
       const server = await TestServer.start(version, { settings: { fsync: 'off' } })
       context.onTestFinished(() => server.destroy())
       const databases = await Databases.make(server)
+      context.onTestFinished(() => databases.destroy())
       const plan = databases.plan({ destinations: [memory()] })
       const error = await failure(createBackup(plan))
       expect(error).toMatchObject({
@@ -56,7 +57,6 @@ describe.skipIf(why !== undefined)(`servers of other sorts${why === undefined ? 
         objects: { tables: 1 },
         rows: [['public', 'task', 3]],
       })
-      await databases.destroy()
     },
   )
 
@@ -81,6 +81,7 @@ describe.skipIf(why !== undefined)(`servers of other sorts${why === undefined ? 
     await server.stop()
     await server.run()
     const databases = await Databases.make(server, { sql: 'CREATE TABLE task AS SELECT 1 AS id' })
+    context.onTestFinished(() => databases.destroy())
     const ca = await fs.readFile(cert, 'utf8')
     const connection = server.connection({ database: databases.live, host })
     const planWith = (tls: object | boolean) =>

@@ -26,7 +26,7 @@ test.for(Object.keys(GOALS) as (keyof typeof GOALS)[])('a full and its logs come
   context.skip(missing.length > 0, `not installed: ${missing.join(', ')}`)
 
   const folder = await mkdtemp(join(tmpdir(), 'by-hand-'))
-  const server = await TestServer.start(15)
+  const server = await TestServer.start(15, { lean: true })
   context.onTestFinished(async () => {
     await server.destroy()
     await rm(folder, { recursive: true, force: true })

@@ -4,15 +4,14 @@ import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import type { AdapterContext, BackupAdapter } from '@taskflow-backup/core'
 import { type AdapterInstance, adapterCases, runCases } from '@taskflow-backup/testing'
-import { afterAll, describe, test, vi } from 'vitest'
+import { describe, test, vi } from 'vitest'
 import { postgres } from '../src/index.ts'
 import { postmastersBelow } from '../src/server/postmaster.ts'
 import { RUN_AS, whyNoServer } from './support/programs.ts'
 import { queryDataDirectory, queryUrl } from './support/restored.ts'
-import { clearTemplates, PASSWORD, TestServer } from './support/server.ts'
+import { PASSWORD, TestServer } from './support/server.ts'
 
 vi.setConfig({ testTimeout: 240_000 })
-afterAll(clearTemplates)
 
 const VERSION = 17
 const TASKS = 'SELECT id, title, length(filler) AS filler FROM task ORDER BY id'
@@ -28,7 +27,7 @@ class Subject {
 
   static async start(): Promise<Subject> {
     const server = await TestServer.start(VERSION, {
-      copied: true,
+      lean: true,
       // No page checksums: what is damaged has to be found by the check of what was restored.
       initdb: ['--wal-segsize=1'],
       settings: { fsync: 'off', summarize_wal: 'on', max_wal_size: '8MB', min_wal_size: '2MB', autovacuum: 'off' },

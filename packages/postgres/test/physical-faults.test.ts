@@ -23,7 +23,11 @@ describe.skipIf(missing)(`faults in a physical backup${missing ? ` (${missing})`
   let fullBytes: number
 
   beforeAll(async () => {
-    server = await TestServer.start(VERSION, { tcp: true, settings: { autovacuum: 'off', summarize_wal: 'on' } })
+    server = await TestServer.start(VERSION, {
+      lean: true,
+      tcp: true,
+      settings: { autovacuum: 'off', summarize_wal: 'on' },
+    })
     proxy = await CuttingProxy.start(server.port)
     site = physicalSite(server, { slot: 'faults' }, server.connection({ port: proxy.port }))
     await server.sql('CREATE TABLE task AS SELECT g AS id, md5(g::text) AS title FROM generate_series(1, 1000) g')

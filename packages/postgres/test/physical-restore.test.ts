@@ -38,6 +38,7 @@ describe.skipIf(version === undefined)(`restoring a physical backup of PostgreSQ
 
   beforeAll(async () => {
     server = await TestServer.start(version, {
+      lean: true,
       settings: { fsync: 'off', ...(version >= 17 && { summarize_wal: 'on' }) },
     })
     const space = join(server.folder, 'a space')
@@ -206,6 +207,7 @@ test.each(VERSIONS.filter((one) => whyNoServer(one) === undefined))(
   'what PostgreSQL %s writes into pg_control is read right',
   async (one) => {
     const server = await TestServer.start(one, {
+      lean: true,
       settings: {
         max_connections: 37,
         max_prepared_transactions: 5,

@@ -20,7 +20,7 @@ describe.skipIf(missing)(`a replication connection${missing ? ` (${missing})` : 
   let server: TestServer
   let settings: ConnectionSettings
   beforeAll(async () => {
-    server = await TestServer.start(17, { settings: { summarize_wal: 'on' } })
+    server = await TestServer.start(17, { lean: true, settings: { summarize_wal: 'on' } })
     settings = await resolveConnection(server.connection())
   })
   afterAll(() => server?.destroy())

@@ -13,7 +13,7 @@ import {
   readLog,
   segmentName,
 } from './support/physical.ts'
-import { clientPrograms, RUN_AS, VERSIONS, whyNoServer } from './support/programs.ts'
+import { installedProgram, RUN_AS, VERSIONS, whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
@@ -55,7 +55,7 @@ for (const version of VERSIONS) {
     beforeAll(async () => {
       // No other log than ours, so that a test knows when there is nothing new; nothing is removed from pg_wal.
       const settings = { wal_keep_size: '1GB', max_slot_wal_keep_size: '1GB', restore_command: '/bin/false' }
-      server = await TestServer.start(version, { settings: { ...settings, autovacuum: 'off' } })
+      server = await TestServer.start(version, { lean: true, settings: { ...settings, autovacuum: 'off' } })
       await server.sql('CREATE TABLE task (id serial PRIMARY KEY, title text)')
       site = physicalSite(server, { slot: SLOT })
     })
@@ -137,9 +137,9 @@ for (const version of VERSIONS) {
       }
     })
 
-    const programs = clientPrograms()
+    const program = installedProgram(version, 'pg_waldump')
     test('is what pg_waldump reads', async ({ skip }) => {
-      skip(programs?.version !== version, `there is no pg_waldump of ${version} here`)
+      skip(program === undefined, `there is no pg_waldump of ${version} here`)
       await server.sql('SELECT pg_switch_wal()')
       await site.backup('log')
       await insert(server, 100)
@@ -151,14 +151,7 @@ for (const version of VERSIONS) {
       const folder = await fs.mkdtemp(join(server.folder, 'waldump-'))
       await fs.writeFile(join(folder, segmentName(begin)), segment)
       const [from, to] = [manifest.position.begin, manifest.position.end].map((text) => text?.split(':')[1] as string)
-      const dump = spawnSync(join(programs?.folder ?? '', 'pg_waldump'), [
-        '-p',
-        folder,
-        '-s',
-        from as string,
-        '-e',
-        to as string,
-      ])
+      const dump = spawnSync(program as string, ['-p', folder, '-s', from as string, '-e', to as string])
       expect(dump.status, String(dump.stderr)).toBe(0)
       expect(String(dump.stdout)).toContain('COMMIT')
     })

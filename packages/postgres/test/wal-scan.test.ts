@@ -2,15 +2,14 @@ import { chown, copyFile, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createBackup, restoreBackup } from '@taskflow-backup/core'
-import { afterAll, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { createdTablespaces } from '../src/child/wal-scan.ts'
 import { parseLsn } from '../src/position.ts'
 import { physicalPlan } from './support/physical-plan.ts'
 import { RUN_AS, VERSIONS, whyNoServer } from './support/programs.ts'
-import { clearTemplates, TestServer } from './support/server.ts'
+import { TestServer } from './support/server.ts'
 
 vi.setConfig({ testTimeout: 240_000 })
-afterAll(clearTemplates)
 
 for (const version of VERSIONS) {
   const reason = whyNoServer(version)
@@ -19,7 +18,7 @@ for (const version of VERSIONS) {
     `PostgreSQL ${version}: tablespaces that the log makes are found, wherever they stand in it`,
     async () => {
       const server = await TestServer.start(version, {
-        copied: true,
+        lean: true,
         initdb: ['-k', '--wal-segsize=1'],
         settings: { fsync: 'off', full_page_writes: 'on', max_wal_size: '64MB', wal_keep_size: '100MB' },
       })

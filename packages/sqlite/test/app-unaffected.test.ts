@@ -58,7 +58,8 @@ describe('the app', () => {
     const doneAtMs = once(app.stdout as NodeJS.ReadableStream, 'data').then(() => performance.now())
     const [code] = await once(app, 'exit')
     expect(code).toBe(0)
-    expect(performance.now() - (await doneAtMs)).toBeLessThan(2_000)
+    // Any timer of ours that held it open would be longer.
+    expect(performance.now() - (await doneAtMs)).toBeLessThan(4_500)
   })
 
   test('may abort at any moment: ABORTED, no child, nothing stored, no unhandled rejection', async ({ place }) => {
@@ -70,12 +71,11 @@ describe('the app', () => {
     const random = randomFrom(7)
     const { children, runtime } = watched()
     const plan = place.plan({ runtime })
-    const startedMs = performance.now()
-    await createBackup(place.plan({ name: 'whole' }))
-    const durationMs = performance.now() - startedMs
+    let durationMs = 1000
     let aborted = 0
     for (let i = 0; i < 14; i++) {
       const abort = new AbortController()
+      const startedMs = performance.now()
       const timer = setTimeout(() => abort.abort(), random() * durationMs)
       const outcome = await createBackup(plan, { signal: abort.signal }).then(
         ({ id }) => id,
@@ -84,7 +84,8 @@ describe('the app', () => {
       clearTimeout(timer)
       expect(children.filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null)).toEqual([])
       if (outcome !== 'ABORTED') {
-        // It was done before: a busy machine is not always equally fast.
+        // It was done before: a machine is not always equally busy.
+        durationMs = performance.now() - startedMs
         expect((await listBackups(plan)).backups.map(({ id }) => id)).toEqual([outcome])
         rmSync(join(place.backups, plan.name), { recursive: true })
         continue

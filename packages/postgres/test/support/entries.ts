@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestServer } from './server.ts'
 
 /** A row, and when it was committed by the server's clock, in microseconds since 1970. */
@@ -8,7 +9,7 @@ export interface Entry {
 
 export const ENTRIES = 'SELECT id::int AS id FROM entry ORDER BY id'
 
-/** Sessions that insert rows as fast as they can, each row in a transaction of its own. */
+/** Sessions that insert row after row, each in a transaction of its own. */
 export class Writers {
   readonly #server: TestServer
   readonly #done: Promise<void>[] = []
@@ -45,6 +46,7 @@ export class Writers {
       while (this.#going) {
         const { rows } = await client.query('INSERT INTO entry (at) VALUES (clock_timestamp()) RETURNING id::int AS id')
         this.#acknowledged.add(rows[0].id)
+        await sleep(1) // there is no use in more rows than moments
       }
     } catch (error) {
       if (this.#going) throw error

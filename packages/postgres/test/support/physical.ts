@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -68,8 +67,6 @@ export async function plainMembers({ storage, plan }: PhysicalSite, id: string):
   }
   return members
 }
-
-export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
 /** Walsenders that are connected, and temporary slots: what a backup that is over must not leave. */
 export async function leftOnServer(server: TestServer): Promise<string[]> {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { cp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -25,6 +25,28 @@ export function whyNoServer(version: Version): string | undefined {
   return `there is no PostgreSQL ${version} for ${process.platform} ${process.arch} among the packages`
 }
 
+/** Where Debian and its like put the programs of each version. */
+const DEBIAN = '/usr/lib/postgresql'
+
+/** Path of one program of a version that the system has, besides those of the packages. */
+export function installedProgram(version: number, name: string): string | undefined {
+  const path = join(DEBIAN, String(version), 'bin', name)
+  return existsSync(path) ? path : undefined
+}
+
+/** The server that the system has: with contrib's extensions, zstd and lz4, which those of the packages are not all built with. */
+export function systemServer(): { readonly version: Version; readonly programs: string } | undefined {
+  const version = VERSIONS.findLast((one) => installedProgram(one, 'postgres') && installedProgram(one, 'initdb'))
+  return version && { version, programs: join(DEBIAN, String(version), 'bin') }
+}
+
+/** Why that server is not tried; `undefined` when it is. */
+export function whyNoSystemServer(): string | undefined {
+  const version = systemServer()?.version
+  if (version === undefined) return `no server of PostgreSQL ${VERSIONS.join(', ')} is installed below ${DEBIAN}`
+  return wanted && !wanted.includes(version) ? `TASKFLOW_POSTGRES does not name ${version}` : undefined
+}
+
 const copies = new Map<Version, Promise<string>>()
 
 /** Folder with `postgres` and `initdb`, which the user that runs servers may read. */
@@ -48,9 +70,8 @@ export function serverPrograms(version: Version): Promise<string> {
 
 /** Folder with `pg_dump` and its like of Debian's newest version, and that version; `undefined` where none is installed. */
 export function clientPrograms(): { readonly folder: string; readonly version: number } | undefined {
-  const root = '/usr/lib/postgresql'
-  const versions = existsSync(root) ? readdirSync(root).map(Number) : []
-  const usable = versions.filter((version) => statSync(join(root, `${version}/bin/pg_dump`), { throwIfNoEntry: false }))
+  const versions = existsSync(DEBIAN) ? readdirSync(DEBIAN).map(Number) : []
+  const usable = versions.filter((version) => installedProgram(version, 'pg_dump'))
   const version = Math.max(...usable)
-  return usable.length > 0 ? { folder: join(root, `${version}/bin`), version } : undefined
+  return usable.length > 0 ? { folder: join(DEBIAN, `${version}/bin`), version } : undefined
 }

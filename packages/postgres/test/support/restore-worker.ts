@@ -5,6 +5,7 @@ import {
   type BackupEvent,
   defineBackupPlan,
   directory,
+  type JsonValue,
   type Runtime,
   restoreBackup,
   type UndoRecord,
@@ -16,6 +17,8 @@ export interface RestoreOrders {
   readonly options: PostgresOptions
   readonly backups: string
   readonly temporary: string
+  /** Restores here instead of over the live cluster. */
+  readonly to?: JsonValue
   /** Takes this back instead of restoring. */
   readonly undo?: UndoRecord
   /** Kill itself at the n-th thing it says; nothing comes after that. */
@@ -24,8 +27,10 @@ export interface RestoreOrders {
 
 let lines = 0
 let killAt: number | undefined
+let progress: string | undefined
 
 function say(phase: string): void {
+  progress = undefined
   writeSync(1, `${phase}\n`)
   if (++lines === killAt) process.kill(process.pid, 'SIGKILL')
 }
@@ -41,13 +46,19 @@ process.once('message', async (orders: RestoreOrders) => {
     runtime: { spawn: tellingSpawn as Runtime['spawn'], randomId },
   })
   const onEvent = (event: BackupEvent): void => {
-    if (event.type === 'progress') say(event.phase)
+    // How often progress is told depends on how busy the machine is.
+    if (event.type !== 'progress' || event.phase === progress) return
+    say(event.phase)
+    progress = event.phase
   }
   try {
-    const undo = orders.undo
-      ? await undoRestore(plan, orders.undo, { onEvent })
-      : (await restoreBackup(plan, { onEvent })).undo
-    process.send?.({ undo })
+    if (orders.undo) {
+      process.send?.({ undo: await undoRestore(plan, orders.undo, { onEvent }) })
+    } else {
+      const { to } = orders
+      const { undo, findings } = await restoreBackup(plan, { onEvent, ...(to !== undefined && { to }) })
+      process.send?.({ undo, findings })
+    }
     say('done')
   } catch (error) {
     say(`failed: ${error}`)

@@ -9,6 +9,9 @@ import pg from 'pg'
 import { RUN_AS } from './programs.ts'
 import { PASSWORD } from './server.ts'
 
+/** A restored server has little to do before it answers. */
+const ANSWER_MS = 60_000
+
 type Row = Record<string, unknown>
 
 /** Runs one statement on a staged cluster, by its location. */
@@ -28,17 +31,24 @@ export async function queryDataDirectory<R extends Row = Row>(
   dataDirectory: string,
   programs: string,
   text: string,
+  args: readonly string[] = [],
 ): Promise<R[]> {
   const folder = await mkdtemp(join(tmpdir(), 'pg-restored-'))
   if (RUN_AS) await chown(folder, RUN_AS.uid, RUN_AS.gid)
   const output = openSync(join(folder, 'log'), 'w')
   const child = spawn(
     join(programs, 'postgres'),
-    ['-D', dataDirectory, '-c', 'listen_addresses=', '-c', `unix_socket_directories=${folder}`, '-c', 'port=5432'],
+    [
+      '-D',
+      dataDirectory,
+      ...['listen_addresses=', `unix_socket_directories=${folder}`, 'port=5432'].flatMap((one) => ['-c', one]),
+      ...args,
+    ],
     { ...RUN_AS, cwd: '/', stdio: ['ignore', output, output] },
   )
   closeSync(output)
   const ended = once(child, 'exit')
+  const startedMs = performance.now()
   try {
     for (;;) {
       if (child.exitCode !== null || child.signalCode !== null)
@@ -63,6 +73,8 @@ export async function queryDataDirectory<R extends Row = Row>(
         }
       }
       await client.end().catch(() => {})
+      if (performance.now() - startedMs > ANSWER_MS)
+        throw new Error(`PostgreSQL does not answer (${failure}): ${await readFile(join(folder, 'log'), 'utf8')}`)
       await sleep(20)
     }
   } finally {

@@ -1,16 +1,17 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { PostgresConnection } from '../../src/index.ts'
+import { makeCluster, PASSWORD } from './cluster.ts'
 import { RUN_AS, serverPrograms, type Version } from './programs.ts'
 
-export const PASSWORD = 's3cret\'" pass'
+export { PASSWORD }
 
 export interface ServerOptions {
   /** Lines of postgresql.conf. */
@@ -21,64 +22,12 @@ export interface ServerOptions {
   readonly hba?: string
   /** How `initdb` is called besides. Default: with page checksums. */
   readonly initdb?: readonly string[]
-  /** Copy a data directory that was made once: faster, but all of them then are, by their identifier, one cluster. */
-  readonly copied?: boolean
-}
-
-const templates = new Map<string, Promise<string>>()
-
-/** A data directory fresh from `initdb`, made once per process and then copied. */
-function templateOf(version: Version, programs: string, more: readonly string[]): Promise<string> {
-  const key = [version, ...more].join(' ')
-  let made = templates.get(key)
-  if (!made) {
-    made = makeTemplate(version, programs, more)
-    templates.set(key, made)
-  }
-  return made
-}
-
-/** Call when the last server of a test file is gone, if any was `copied`. */
-export async function clearTemplates(): Promise<void> {
-  const made = await Promise.allSettled(templates.values())
-  templates.clear()
-  for (const one of made)
-    if (one.status === 'fulfilled') await fs.rm(dirname(one.value), { recursive: true, force: true })
-}
-
-async function makeTemplate(version: Version, programs: string, more: readonly string[]): Promise<string> {
-  const folder = await fs.mkdtemp(join(tmpdir(), `pg${version}-template-`))
-  await initialize(folder, programs, more)
-  return join(folder, 'data')
-}
-
-/** Makes a cluster in the folder `data` of `folder`. */
-async function initialize(folder: string, programs: string, more: readonly string[]): Promise<void> {
-  if (RUN_AS) await fs.chown(folder, RUN_AS.uid, RUN_AS.gid)
-  const passwordFile = join(folder, 'password')
-  await fs.writeFile(passwordFile, PASSWORD)
-  const child = spawn(
-    join(programs, 'initdb'),
-    [
-      '-D',
-      join(folder, 'data'),
-      '-U',
-      'postgres',
-      '-E',
-      'UTF8',
-      '--locale=C',
-      '--no-sync',
-      '-A',
-      'scram-sha-256',
-    ].concat(`--pwfile=${passwordFile}`, more),
-    { ...RUN_AS, cwd: '/', stdio: ['ignore', 'ignore', 'pipe'] },
-  )
-  let stderr = ''
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text
-  })
-  const [status] = await once(child, 'close')
-  if (status !== 0) throw new Error(`initdb: ${stderr}`)
+  /** Without the databases `template0` and `template1`: a third of the files. */
+  readonly lean?: boolean
+  /** Folder with `postgres` and `initdb` of the version. Default: those of the packages. */
+  readonly programs?: string
+  /** Keep the configuration in the folder `etc` beside the data directory, as Debian does. */
+  readonly etc?: boolean
 }
 
 /** A real PostgreSQL server with an empty cluster of its own, made for a test. */
@@ -90,38 +39,35 @@ export class TestServer {
   readonly port: number
   readonly programs: string
   readonly #tcp: boolean
+  /** Folder of its configuration. */
+  readonly #etc: string
   #process: ChildProcess | undefined
 
-  private constructor(version: Version, folder: string, programs: string, port: number, tcp: boolean) {
+  private constructor(version: Version, folder: string, programs: string, port: number, { tcp, etc }: ServerOptions) {
     this.version = version
     this.folder = folder
     this.dataDirectory = join(folder, 'data')
     this.programs = programs
     this.port = port
-    this.#tcp = tcp
+    this.#tcp = tcp ?? false
+    this.#etc = etc ? join(folder, 'etc') : this.dataDirectory
   }
 
   static async start(version: Version, options: ServerOptions = {}): Promise<TestServer> {
     const folder = await fs.mkdtemp(join(tmpdir(), `pg${version}-`))
     if (RUN_AS) await fs.chown(folder, RUN_AS.uid, RUN_AS.gid)
     await fs.chmod(folder, 0o755)
-    const programs = await serverPrograms(version)
+    const programs = options.programs ?? (await serverPrograms(version))
     const port = options.tcp ? await freePort() : 5432
-    const server = new TestServer(version, folder, programs, port, options.tcp ?? false)
+    const server = new TestServer(version, folder, programs, port, options)
     await server.#initialize(options)
     await server.run()
     return server
   }
 
-  async #initialize({ settings = {}, hba, initdb = ['-k'], copied = false }: ServerOptions): Promise<void> {
-    if (copied) {
-      const template = await templateOf(this.version, this.programs, initdb)
-      // With the owners of its files, which Node's own copy does not keep.
-      const { status, stderr } = spawnSync('cp', ['-a', template, this.dataDirectory], { encoding: 'utf8' })
-      if (status !== 0) throw new Error(`cp: ${stderr}`)
-    } else {
-      await initialize(this.folder, this.programs, initdb)
-    }
+  async #initialize({ settings = {}, hba, initdb = ['-k'], lean = false }: ServerOptions): Promise<void> {
+    await makeCluster(this.dataDirectory, { programs: this.programs, initdb, lean })
+    if (this.#etc !== this.dataDirectory) await this.#moveConfiguration()
     const lines = {
       listen_addresses: this.#tcp ? '127.0.0.1' : '',
       unix_socket_directories: this.folder,
@@ -133,8 +79,17 @@ export class TestServer {
       ...settings,
     }
     const text = Object.entries(lines).map(([name, value]) => `${name} = '${String(value).replaceAll("'", "''")}'\n`)
-    await fs.appendFile(join(this.dataDirectory, 'postgresql.conf'), text.join(''))
-    if (hba !== undefined) await fs.writeFile(join(this.dataDirectory, 'pg_hba.conf'), hba)
+    await fs.appendFile(join(this.#etc, 'postgresql.conf'), text.join(''))
+    if (hba !== undefined) await fs.writeFile(join(this.#etc, 'pg_hba.conf'), hba)
+  }
+
+  async #moveConfiguration(): Promise<void> {
+    await fs.mkdir(this.#etc)
+    for (const name of ['postgresql.conf', 'pg_hba.conf', 'pg_ident.conf'])
+      await fs.rename(join(this.dataDirectory, name), join(this.#etc, name))
+    const settings = { data_directory: this.dataDirectory, hba_file: `${this.#etc}/pg_hba.conf` }
+    const text = Object.entries(settings).map(([name, value]) => `${name} = '${value}'\n`)
+    await fs.appendFile(join(this.#etc, 'postgresql.conf'), text.join(''))
   }
 
   get pid(): number | undefined {
@@ -155,7 +110,7 @@ export class TestServer {
   async run(): Promise<void> {
     if (!this.#hasEnded()) return
     const log = openSync(join(this.folder, 'log'), 'a')
-    const child = spawn(join(this.programs, 'postgres'), ['-D', this.dataDirectory], {
+    const child = spawn(join(this.programs, 'postgres'), ['-D', this.#etc], {
       ...RUN_AS,
       cwd: '/',
       stdio: ['ignore', log, log],
@@ -185,7 +140,7 @@ export class TestServer {
     const signal = join(this.dataDirectory, 'recovery.signal')
     await fs.writeFile(signal, '')
     if (RUN_AS) await fs.chown(signal, RUN_AS.uid, RUN_AS.gid)
-    await fs.appendFile(join(this.dataDirectory, 'postgresql.conf'), "restore_command = 'false'\n")
+    await fs.appendFile(join(this.#etc, 'postgresql.conf'), "restore_command = 'false'\n")
   }
 
   log(): string {
@@ -231,8 +186,11 @@ export class TestServer {
     }
   }
 
-  /** `SIGINT`: ends connections and stops. `SIGKILL` stops as a power cut would, with all its children. */
-  async stop(signal: 'SIGINT' | 'SIGTERM' | 'SIGKILL' = 'SIGINT'): Promise<void> {
+  /**
+   * `SIGINT`: ends connections and stops. `SIGQUIT`: without a checkpoint. `SIGKILL` stops as a power cut would, with all
+   * its children.
+   */
+  async stop(signal: 'SIGINT' | 'SIGTERM' | 'SIGQUIT' | 'SIGKILL' = 'SIGINT'): Promise<void> {
     const child = this.#process
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     const children = signal === 'SIGKILL' ? childrenOf(child.pid as number) : []
@@ -251,7 +209,7 @@ export class TestServer {
   }
 
   async destroy(): Promise<void> {
-    await this.stop()
+    await this.stop('SIGQUIT')
     await fs.rm(this.folder, { recursive: true, force: true })
   }
 }

@@ -12,8 +12,11 @@ import type { Place } from './place.ts'
 import { membersOf, startScript } from './processes.ts'
 import { createTasks, tasksIn } from './tasks.ts'
 
-/** The next verb has to get its lock, and all children of a killed app have to be gone, after this long. */
-const PATIENCE_MS = 3_000
+/**
+ * The next verb has to get its lock, and all children of a killed app have to be gone, after this long, also on a busy
+ * machine; a lock that nobody can be asked about takes 30 s.
+ */
+const PATIENCE_MS = 20_000
 
 /** One live database with its backups, whose processes are killed again and again. */
 export class KillSite {
@@ -140,7 +143,7 @@ export class KillSite {
       this.#verified.add(id)
       if (!id.includes('forged')) this.#backedUp = live
     }
-    expect(performance.now() - startedMs).toBeLessThan(PATIENCE_MS * 3)
+    expect(performance.now() - startedMs).toBeLessThan(PATIENCE_MS)
     if (this.#round % 15 === 0) await verifyBackup(plan, { level: 'restored' })
     await pruneBackups(plan)
     if (await this.#letAMinutePass()) await pruneBackups(plan)
