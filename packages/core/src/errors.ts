@@ -111,15 +111,15 @@ export const ERROR_CODES = {
   ],
   SERVER_REFUSED: [
     'The database server refused the login.',
-    'Check user and password, and what the server lets in (PostgreSQL: pg_hba.conf; replication needs a line of its own).',
+    'Check user and password, and what the server lets in (PostgreSQL: pg_hba.conf, replication needs a line of its own; SQL Server: the login may be expired).',
   ],
   PRIVILEGE_MISSING: [
     'The user of the database has not the right to do this.',
     'Grant what the message names; the page of the engine has the statements to the letter.',
   ],
   SERVER_BUSY: [
-    'The database server has no room for another connection of this kind.',
-    'Raise its limit (PostgreSQL: max_connections, max_wal_senders, max_replication_slots), or try again later.',
+    'The database server has no room for this at the moment.',
+    'Try again later, or raise its limit (PostgreSQL: max_connections, max_wal_senders, max_replication_slots; SQL Server: memory, locks).',
   ],
   SERVER_SETTING: [
     'A setting of the database server does not allow this backup.',

@@ -55,6 +55,22 @@ describe('createBackup', () => {
     expect(log.kind).toBe('log')
   })
 
+  test('has the adapter forget a backup that was made but could not be committed, and only such a one', async () => {
+    const scene = scenario()
+    const { adapter } = scene.source
+    const forgotten: string[] = []
+    const forget: NonNullable<typeof adapter.forget> = async ({ kind }) => void forgotten.push(kind)
+    const plan = scene.planWith({ adapter: { ...adapter, forget } })
+    scene.second.restart([{ kind: 'error', when: ({ operation, key }) => operation === 'put' && /manifest/.test(key) }])
+    expect(await codeOf(createBackup(plan))).toBe('DESTINATION_FAILED')
+    expect(forgotten).toEqual(['full'])
+    scene.second.restart()
+    await createBackup(plan)
+    scene.source.failSource() // the adapter clears up itself
+    await expect(createBackup(plan)).rejects.toThrow()
+    expect(forgotten).toEqual(['full'])
+  })
+
   test('commits nothing when a required destination fails', async () => {
     const { plan, first, second, source } = scenario(3)
     second.restart([{ kind: 'full', when: ({ key }) => key.endsWith('.zst') }])

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import {
+  BackupError,
   createBackup,
   holdBackup,
   keepLast,
@@ -55,6 +56,41 @@ describe('pruneBackups', () => {
     expect((await keysOf(scene.first)).every((key) => key.startsWith(`books/${scene.ids[6]?.split('/')[0]}/`))).toBe(
       true,
     )
+  })
+
+  test('has the adapter forget a backup when the last destination loses it, before its manifest goes', async () => {
+    const scene = await threeChains()
+    const { adapter } = scene.source
+    const forgotten: string[] = []
+    const stillListed: number[] = []
+    const forget: NonNullable<typeof adapter.forget> = async ({ id }) => {
+      forgotten.push(id)
+      const { backups } = await listBackups(scene.plan)
+      stillListed.push(backups.find((backup) => backup.id === id)?.destinations.length ?? 0)
+    }
+    await pruneBackups(scene.planWith({ adapter: { ...adapter, forget }, retention: keepLast(1) }))
+    expect([...forgotten].sort()).toEqual(scene.ids.slice(0, 6))
+    expect(new Set(stillListed)).toEqual(new Set([1]))
+  })
+
+  test('a backup that the adapter cannot forget stays in one destination, and goes with the next prune', async () => {
+    const scene = await threeChains()
+    const { adapter } = scene.source
+    const stubborn = scene.ids[2] as string
+    const tried: string[] = []
+    let reachable = false
+    const forget: NonNullable<typeof adapter.forget> = async ({ id }) => {
+      tried.push(id)
+      if (id === stubborn && !reachable) throw new BackupError('SERVER_UNREACHABLE', 'The server does not answer.')
+    }
+    const plan = scene.planWith({ adapter: { ...adapter, forget }, retention: keepLast(1) })
+    expect(await codeOf(pruneBackups(plan))).toBe('DESTINATION_FAILED')
+    const left = (await listBackups(plan)).backups
+    expect(left.find(({ id }) => id === stubborn)?.destinations).toHaveLength(1)
+    reachable = true
+    await pruneBackups(plan)
+    expect((await listBackups(plan)).backups.map(({ id }) => id)).toEqual(scene.ids.slice(6))
+    expect(tried.filter((id) => id === stubborn)).toHaveLength(2)
   })
 
   test('a dry run says the same and touches nothing, not even the lock', async () => {

@@ -186,6 +186,13 @@ export interface BackupAdapter {
    * logs only follow on backups of their own chain.
    */
   follows?(log: Manifest, before: Manifest): boolean
+  /**
+   * Removes what a backup keeps outside of the plan's destinations, like a file that stays on the database server.
+   * Called by `pruneBackups` when the last destination is about to lose the backup; when it fails, the backup stays
+   * there, and the next prune asks again. Called by `createBackup` when a backup was made but could not be committed.
+   * Must not mind what is gone already.
+   */
+  forget?(backup: Manifest, ctx: AdapterContext): Promise<void>
   /** Removes what killed restores of this adapter left beside the live database. Returns what it removed. */
   removeLeftovers(ctx: AdapterContext): Promise<readonly string[]>
 }

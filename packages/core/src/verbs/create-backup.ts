@@ -147,6 +147,7 @@ async function makeBackup(work: Work, signal: AbortSignal, lock: Pick<Lock, 'ass
   const id = newBackupId(chain, startedAt, start.kind)
   work.emit({ type: 'started', backupId: id, kind: start.kind })
   const writer = new BackupWriter(work, id, start.without ?? new Set(), signal)
+  let manifest: Manifest | undefined
   try {
     const members: ManifestMember[] = []
     const request: BackupRequest = {
@@ -165,7 +166,7 @@ async function makeBackup(work: Work, signal: AbortSignal, lock: Pick<Lock, 'ass
       members.push(stored)
     })
     if (members.length === 0) throw new BackupError('CONTRACT_BROKEN', 'The adapter gave a backup without a member.')
-    const manifest: Manifest = {
+    manifest = {
       formatVersion: 1,
       generator: GENERATOR,
       id,
@@ -191,7 +192,19 @@ async function makeBackup(work: Work, signal: AbortSignal, lock: Pick<Lock, 'ass
     return { manifest, destinations: writer.outcomes() }
   } catch (error) {
     await writer.removeEverything()
+    // Before, the adapter cleared up itself; once it has given its facts it took the backup for made.
+    if (manifest) await forgetUncommitted(work, manifest)
     throw error
+  }
+}
+
+/** What no manifest will tell of must not stay anywhere. */
+async function forgetUncommitted({ plan, adapterContext, warn }: Work, manifest: Manifest): Promise<void> {
+  try {
+    await plan.adapter.forget?.(manifest, adapterContext('reading', new AbortController().signal))
+  } catch (thrown) {
+    const error = toBackupError(thrown, 'INTERNAL', 'The adapter failed')
+    warn(`What the adapter keeps of ${manifest.id} could not be removed: ${error.message}`, error.code)
   }
 }
 

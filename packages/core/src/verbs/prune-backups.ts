@@ -8,6 +8,7 @@ import type { Lock } from '../lock.ts'
 import { inOrder } from '../pipeline/in-order.ts'
 import type { BackupPlan, Destination } from '../plan.ts'
 import { decideRetention } from '../retention/decide.ts'
+import { type Forget, forgetLast } from './forget-backup.ts'
 import { runVerb, type VerbOptions, withLock } from './run.ts'
 
 /** A half-written object outside of backups may belong to a reader that renews its lock right now. */
@@ -69,9 +70,10 @@ export async function pruneBackups(plan: BackupPlan, options: PruneBackupsOption
     }
     const result = await withLock(work, 'pruneBackups', 'exclusive', async (signal, lock) => {
       const { outcomes, failures } = await decideEverywhere(plan)
+      const forget = await forgetLast(plan, work.adapterContext('pruning', signal))
       for (const outcome of outcomes) {
         try {
-          await remove(plan, outcome, signal, lock)
+          await remove(plan, outcome, signal, lock, forget)
         } catch (thrown) {
           throwIfAborted(signal)
           const error = toBackupError(thrown, 'STORAGE_FAILED', `Cannot remove from ${outcome.told.name}`)
@@ -151,6 +153,7 @@ async function remove(
   { told, storage, listing: { backups, keys }, leftovers }: Outcome,
   signal: AbortSignal,
   lock: Pick<Lock, 'assertHeld'>,
+  forget: Forget,
 ): Promise<void> {
   const removed = new Set(told.removed)
   const chains = new Map<string, CatalogEntry[]>()
@@ -169,7 +172,11 @@ async function remove(
   await lock.assertHeld()
   const deletes = inOrder([...chains.values()], CHAINS_IN_FLIGHT, async (newestFirst) => {
     // One after another: this order keeps what is listed whole when a prune is killed in between.
-    for (const { id } of newestFirst) await remove(manifestKey(plan.name, id))
+    for (const entry of newestFirst) {
+      throwIfAborted(signal)
+      await forget(told.name, entry)
+      await remove(manifestKey(plan.name, entry.id))
+    }
     for (const { id } of newestFirst) {
       for (const key of keys.get(id) ?? []) if (key !== manifestKey(plan.name, id)) await remove(key)
     }
