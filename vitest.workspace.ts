@@ -6,6 +6,7 @@ export default [
   project('core', './packages/core'),
   project('sqlite', './packages/sqlite'),
   project('postgres', './packages/postgres'),
+  project('mssql', './packages/mssql'),
   project('testing', './packages/testing'),
   project('repo', '.', ['test/**/*.test.ts', 'examples/**/*.test.ts', 'docs/**/*.test.ts']),
 ]

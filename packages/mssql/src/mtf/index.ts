@@ -1,0 +1,3 @@
+export { scanFile } from './scan-file.ts'
+export { MtfScanner } from './scanner.ts'
+export type { MtfFile } from './types.ts'

@@ -1,0 +1,1 @@
+BACKUP DATABASE [TaskManagement] TO DISK = N'D:\Backup\TaskManagement_1of3.bak', DISK = N'D:\Backup\TaskManagement_2of3.bak', DISK = N'D:\Backup\TaskManagement_3of3.bak' WITH FORMAT, INIT, CHECKSUM, COMPRESSION, NAME = N'20260131T120000Z-1a2b3c4d', DESCRIPTION = N'taskflow-backup', MAXTRANSFERSIZE = 4194304, BUFFERCOUNT = 50, STATS = 5;

@@ -1,0 +1,1 @@
+BACKUP DATABASE [TaskManagement] TO URL = N'https://account.blob.core.windows.net/backups/TaskManagement.bak' WITH FORMAT, CHECKSUM, CREDENTIAL = N'account key', NAME = N'20260131T120000Z-1a2b3c4d', DESCRIPTION = N'taskflow-backup', STATS = 5;

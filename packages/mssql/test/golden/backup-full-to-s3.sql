@@ -1,0 +1,1 @@
+BACKUP DATABASE [TaskManagement] TO URL = N's3://minio.example:9000/backups/TaskManagement.bak' WITH FORMAT, CHECKSUM, COMPRESSION, NAME = N'20260131T120000Z-1a2b3c4d', DESCRIPTION = N'taskflow-backup', MAXTRANSFERSIZE = 20971520, STATS = 5;

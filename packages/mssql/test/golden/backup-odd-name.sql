@@ -1,0 +1,1 @@
+BACKUP DATABASE [we]]ird'; DROP DATABASE [x]];--] TO DISK = N'D:\Backup\TaskManagement.bak' WITH FORMAT, INIT, CHECKSUM, NAME = N'we]ird''; DROP DATABASE [x];--', DESCRIPTION = N'we]ird''; DROP DATABASE [x];--', STATS = 5;

@@ -1,0 +1,1 @@
+EXECUTE master.sys.xp_delete_files N'D:\Backup\TaskManagement.bak';

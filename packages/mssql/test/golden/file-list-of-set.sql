@@ -1,0 +1,1 @@
+RESTORE FILELISTONLY FROM DISK = N'D:\Backup\TaskManagement.bak' WITH FILE = 2;

@@ -1,0 +1,1 @@
+RESTORE HEADERONLY FROM DISK = N'/var/opt/mssql/backup/O''Brien.trn';

@@ -1,0 +1,1 @@
+ALTER DATABASE [we]]ird'; DROP DATABASE [x]];--] MODIFY NAME = [TaskManagement];

@@ -1,0 +1,1 @@
+RESTORE DATABASE [we]]ird'; DROP DATABASE [x]];--] FROM DISK = N'D:\Backup\TaskManagement_1of3.bak', DISK = N'D:\Backup\TaskManagement_2of3.bak', DISK = N'D:\Backup\TaskManagement_3of3.bak' WITH MOVE N'TaskManagement' TO N'D:\Data\Staged.mdf', MOVE N'log''' TO N'E:\Log\Staged_log.ldf', NORECOVERY, CHECKSUM, STATS = 5;

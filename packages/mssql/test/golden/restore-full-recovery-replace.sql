@@ -1,0 +1,1 @@
+RESTORE DATABASE [TaskManagement] FROM DISK = N'D:\Backup\TaskManagement.bak' WITH FILE = 3, RECOVERY, REPLACE, CHECKSUM, STATS = 5;

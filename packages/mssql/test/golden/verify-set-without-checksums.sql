@@ -1,0 +1,1 @@
+RESTORE VERIFYONLY FROM DISK = N'D:\Backup\TaskManagement.bak' WITH FILE = 2, STATS = 10;
