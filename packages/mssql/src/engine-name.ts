@@ -1,0 +1,2 @@
+/** Name of the engine in manifests and undo records. */
+export const ENGINE = 'mssql'
