@@ -80,7 +80,7 @@ async function linkPackages(folder: string): Promise<void> {
   const modules = join(folder, 'node_modules')
   await mkdir(join(modules, '@taskflow-backup'), { recursive: true })
   await mkdir(join(modules, '@types'))
-  for (const name of ['core', 'postgres', 'sqlite', 'testing']) {
+  for (const name of ['core', 'mssql', 'postgres', 'sqlite', 'testing']) {
     await symlink(join(root, 'packages', name), join(modules, '@taskflow-backup', name))
   }
   const sqliteModules = join(root, 'packages', 'sqlite', 'node_modules')

@@ -1,29 +1,12 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { GenericContainer, getContainerRuntimeClient, type StartedTestContainer, Wait } from 'testcontainers'
 import type { Version } from './programs.ts'
 import { PASSWORD } from './server.ts'
 import { CREATE_BACKUP_ROLE, REPLICATION_LINE, type ServerUnderTest, settingsFor } from './server-under-test.ts'
 
 const PORT = 5432
-/** An engine on this machine answers in less than one second. */
-const DISCOVERY_MS = 10_000
 const START_MS = 120_000
 /** Not that of the image: its version 18 has another place for data, and all of them declare a volume there. */
 const RESTORED = '/restored/data'
-
-/** Why containers cannot be run; `undefined` when an engine answers, wherever testcontainers finds one. */
-export async function whyNoContainers(): Promise<string | undefined> {
-  const over = new AbortController()
-  const late = sleep(DISCOVERY_MS, `no container engine has answered for ${DISCOVERY_MS / 1000} s`, {
-    signal: over.signal,
-  })
-  late.catch(() => {}) // what was awaited was the other one
-  const found = getContainerRuntimeClient().then(
-    () => undefined,
-    (error: Error) => `there is no container engine: ${error.message}`,
-  )
-  return Promise.race([found, late]).finally(() => over.abort())
-}
 
 /** A container of the official image, set up by the image's own means: variables, and scripts that it runs once. */
 export async function containerServer(version: Version): Promise<ServerUnderTest> {
