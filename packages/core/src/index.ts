@@ -1,5 +1,8 @@
 export type { Catalog } from './catalog.ts'
+export { inspectByJob } from './child/inspect-by-job.ts'
+export { jobMember, type SentFacts } from './child/job-member.ts'
 export { CHANNEL_FD, type JobTable } from './child/messages.ts'
+export { openChannel, sendCompressed } from './child/send-compressed.ts'
 export { type JobHandlers, type JobTools, serveJobs } from './child/serve-jobs.ts'
 export { type RunningJob, startJob } from './child/start-job.ts'
 export type * from './contracts/adapter.ts'

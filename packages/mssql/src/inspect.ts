@@ -1,6 +1,11 @@
 import { buffer } from 'node:stream/consumers'
-import { pipeline } from 'node:stream/promises'
-import { type AdapterContext, BackupError, type Finding, type MemberToInspect } from '@taskflow-backup/core'
+import {
+  type AdapterContext,
+  BackupError,
+  type Finding,
+  inspectByJob,
+  type MemberToInspect,
+} from '@taskflow-backup/core'
 import { scanBackup } from './child/scan-backup.ts'
 import { startJob } from './child-process.ts'
 import type { CheckedOptions } from './options.ts'
@@ -8,33 +13,22 @@ import { inSession } from './session.ts'
 import { verifyStatement } from './statements/restore.ts'
 import { MOST_RECORD_BYTES, readRecord } from './transfer/on-server-record.ts'
 
-/** A member up to this size is looked at here; a child takes longer to start. */
-const SMALL_BYTES = 1024 * 1024
-
 /**
  * Checks a backup file without a server. Of a backup that stayed on the server, the server is asked: RESTORE VERIFYONLY
  * reads it from its begin to its end.
  */
 export async function inspectMember(
   options: CheckedOptions,
-  { name, body, plainBytes }: MemberToInspect,
+  member: MemberToInspect,
   ctx: AdapterContext,
 ): Promise<readonly Finding[]> {
+  const { name, body, plainBytes } = member
   if (name.endsWith('.json')) return verifyOnServer(options, name, await readSmall(name, body, plainBytes), ctx)
-  if (plainBytes <= SMALL_BYTES) {
-    try {
-      return await scanBackup(name, body as AsyncIterable<Buffer>)
-    } finally {
-      body.destroy()
-    }
-  }
-  const job = startJob('scanBackup', { name }, ctx)
-  const [sent, scanned] = await Promise.allSettled([pipeline(body, job.channel), job.result])
-  // A body that failed is the reason for whatever the child says about what it got.
-  if (sent.status === 'rejected' && sent.reason instanceof BackupError) throw sent.reason
-  if (scanned.status === 'rejected') throw scanned.reason
-  if (sent.status === 'rejected' && scanned.value.every(({ severity }) => severity === 'ok')) throw sent.reason
-  return scanned.value
+  return inspectByJob(
+    member,
+    () => startJob('scanBackup', { name }, ctx),
+    (small) => scanBackup(name, small as AsyncIterable<Buffer>),
+  )
 }
 
 async function readSmall(name: string, body: MemberToInspect['body'], plainBytes: number): Promise<Buffer> {

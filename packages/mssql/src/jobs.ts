@@ -1,4 +1,4 @@
-import type { BackupKind, Compression, Finding, ManifestMember, StreamFacts } from '@taskflow-backup/core'
+import type { BackupKind, Compression, Finding, ManifestMember, SentFacts } from '@taskflow-backup/core'
 
 // What the app's process asks of the child, and what it gets back. All of it is plain data that goes over IPC.
 
@@ -32,9 +32,7 @@ export interface ScannedFile {
 }
 
 /** What was sent. */
-export interface SentFile {
-  readonly plain: StreamFacts
-  readonly stored: StreamFacts
+export interface SentFile extends SentFacts {
   readonly scanned: ScannedFile
 }
 

@@ -1,8 +1,14 @@
 import { basename } from 'node:path'
-import { Readable } from 'node:stream'
-import type { AdapterContext, BackupFacts, BackupRequest, Member, SourceFacts } from '@taskflow-backup/core'
+import {
+  type AdapterContext,
+  type BackupFacts,
+  type BackupRequest,
+  jobMember,
+  type Member,
+  type SourceFacts,
+} from '@taskflow-backup/core'
 import { startJob } from './child-process.ts'
-import type { DatabaseFacts, ImageFacts, Jobs } from './jobs.ts'
+import type { DatabaseFacts, Jobs } from './jobs.ts'
 import type { CheckedOptions } from './options.ts'
 
 /** The settings with which the child reads the database. */
@@ -27,23 +33,8 @@ export async function* backupFull(
   const job = startJob('image', { ...sourceSettings(options, ctx.temporaryDirectory), compression }, ctx)
   // The child has no other clock than the system's; the plan may have one.
   const skewMs = ctx.now().getTime() - Date.now()
-  let facts: ImageFacts | undefined
-  async function* body(): AsyncGenerator<Buffer> {
-    yield* job.channel as AsyncIterable<Buffer>
-    // The output ends in every case; only a result says that it ended where it should.
-    facts = await job.result
-  }
   try {
-    const { algorithm, level } = compression
-    yield {
-      name: `${fileStem}.db`,
-      body: Readable.from(body(), { objectMode: false, highWaterMark: 1024 * 1024 }),
-      encoded: {
-        codecs: algorithm === 'none' ? [] : [{ name: algorithm, level }],
-        plain: () => (facts as ImageFacts).plain,
-        stored: () => (facts as ImageFacts).stored,
-      },
-    }
+    yield jobMember(`${fileStem}.db`, job, compression)
     const { database, method, mark, notes, ...image } = await job.result
     const consistentAt = new Date(Date.parse(image.consistentAt) + skewMs)
     return {

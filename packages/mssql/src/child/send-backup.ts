@@ -1,7 +1,6 @@
 import { createReadStream } from 'node:fs'
-import { Socket } from 'node:net'
-import { pipeline } from 'node:stream/promises'
-import { BackupError, CHANNEL_FD, compress, type JobTools, Meter, toBackupError } from '@taskflow-backup/core'
+import type { Socket } from 'node:net'
+import { BackupError, type JobTools, openChannel, sendCompressed, toBackupError } from '@taskflow-backup/core'
 import type { Jobs, SentFile } from '../jobs.ts'
 import { MtfScanner } from '../mtf/scanner.ts'
 import { toScanned } from './scanned.ts'
@@ -13,35 +12,22 @@ export async function sendBackup(
   { name, source, compression }: Jobs['sendBackup']['input'],
   onProgress: JobTools['onProgress'],
 ): Promise<SentFile> {
-  // Both ways: what comes in is the file, or only the end, when the parent lets go.
-  const channel = new Socket({ fd: CHANNEL_FD, readable: true, writable: true, allowHalfOpen: true })
-  channel.on('error', () => {}) // fails whoever writes
-  const plain = new Meter()
-  const stored = new Meter()
+  const channel = openChannel()
   const scanner = new MtfScanner(name)
-  async function* metered(): AsyncGenerator<Uint8Array> {
-    const pieces = 'file' in source ? readFile(source.file) : take(channel, source.channelBytes)
-    for await (const piece of pieces) {
-      plain.update(piece)
-      scanner.update(piece)
-      onProgress(plain.bytes)
-      yield piece
-    }
-  }
   let scanned: SentFile['scanned'] | undefined
-  async function* frames(): AsyncGenerator<Uint8Array> {
-    for await (const frame of compress(metered(), compression)) {
-      stored.update(frame)
-      yield frame
+  async function* checked(): AsyncGenerator<Uint8Array> {
+    for await (const piece of 'file' in source ? readFile(source.file) : take(channel, source.channelBytes)) {
+      scanner.update(piece)
+      yield piece
     }
     scanned = toScanned(scanner.end()) // a file that was cut short never gets an end here
   }
   try {
-    await pipeline(frames(), channel)
+    const facts = await sendCompressed(checked(), compression, channel, onProgress)
+    return { ...facts, scanned: scanned as SentFile['scanned'] }
   } catch (error) {
     throw toBackupError(error, 'SOURCE_UNREADABLE', `Cannot read ${name}`)
   }
-  return { plain: plain.facts(), stored: stored.facts(), scanned: scanned as SentFile['scanned'] }
 }
 
 async function* readFile(file: string): AsyncGenerator<Buffer> {

@@ -1,11 +1,11 @@
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { BackupError, type Member, type RunningJob, throwIfAborted } from '@taskflow-backup/core'
+import { BackupError, jobMember, type Member, type RunningJob, throwIfAborted } from '@taskflow-backup/core'
 import { startJob } from '../child-process.ts'
 import type { ScannedFile, SentFile } from '../jobs.ts'
 import type { SqlSession } from '../session.ts'
 import type { Delivery, DeliveryOrders, MadeBackup } from './delivery.ts'
-import { extensionOf, toMember } from './member-body.ts'
+import { extensionOf } from './extension.ts'
 import { onServer, stripeSuffix, temporaryName } from './names.ts'
 import type { ReadBackTransfer } from './options.ts'
 import {
@@ -44,7 +44,7 @@ export function deliverByReadBack(
         const fed = feed(session, bytes, job, ctx.signal)
         fed.catch(() => job?.kill()) // without its bytes it would wait for ever
         const result = preferring(fed, job.result)
-        yield toMember(member, { ...job, result }, compression, (found) => scanned.push(found))
+        yield jobMember(member, { ...job, result }, compression, (sent) => scanned.push(sent.scanned))
         await result
         await session.run(UNLOAD_STATEMENT)
       }

@@ -1,11 +1,11 @@
 import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { BackupError, type Member, type RunningJob, toBackupError } from '@taskflow-backup/core'
+import { BackupError, jobMember, type Member, type RunningJob, toBackupError } from '@taskflow-backup/core'
 import { startJob } from '../child-process.ts'
 import type { ScannedFile, SentFile } from '../jobs.ts'
 import type { SqlSession } from '../session.ts'
 import type { Delivery, DeliveryOrders } from './delivery.ts'
-import { extensionOf, toMember } from './member-body.ts'
+import { extensionOf } from './extension.ts'
 import { onServer, stripeSuffix, temporaryName } from './names.ts'
 import type { SharedFolderTransfer } from './options.ts'
 import { deleteOnServer } from './server-files.ts'
@@ -30,7 +30,7 @@ export function deliverThroughFolder(
       for (const { member, local } of files) {
         const { compression } = request
         job = startJob('sendBackup', { name: member, source: { file: local }, compression }, ctx)
-        yield toMember(member, job, compression, (found) => scanned.push(found))
+        yield jobMember(member, job, compression, (sent) => scanned.push(sent.scanned))
         await job.result
       }
       return scanned

@@ -1,18 +1,18 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
 import {
   type AdapterContext,
   BackupError,
   type BackupFacts,
   type BackupRequest,
   type JsonValue,
+  jobMember,
   type Member,
   type SourceFacts,
 } from '@taskflow-backup/core'
 import { type ConnectionSettings, resolveConnection } from '../connection.ts'
 import type { CheckedOptions } from '../options.ts'
-import type { LogicalJobs, SentFacts } from './jobs.ts'
+import type { LogicalJobs } from './jobs.ts'
 import { exactPattern } from './names.ts'
 import { type ProgramJob, startProgramJob } from './program-job.ts'
 import { programRun } from './program-run.ts'
@@ -78,19 +78,19 @@ export async function* backupLogical(
     const env = await run.environment()
     if (globals !== 'none') {
       const program = { file: programs.path('pg_dumpall'), args: globalsArguments(globals), env }
-      yield toMember(`${fileStem}.globals.sql`, start('dump', { program, compression }), compression)
+      yield jobMember(`${fileStem}.globals.sql`, start('dump', { program, compression }), compression)
     }
     const args = dumpArguments(options.logical, snapshot.id)
     if (format === 'directory') {
       const folder = join(await run.folder(), 'dump')
       const dumpArgs = [...args, `--jobs=${jobs}`, `--file=${folder}`, '--no-sync']
       await start('runProgram', { file: programs.path('pg_dump'), args: dumpArgs, env }).result
-      yield toMember(`${fileStem}.directory.tar`, start('packFolder', { folder, compression }), compression)
+      yield jobMember(`${fileStem}.directory.tar`, start('packFolder', { folder, compression }), compression)
       await rm(folder, { recursive: true, force: true })
     } else {
       const program = { file: programs.path('pg_dump'), args, env }
       const suffix = format === 'plain' ? 'sql' : 'dump'
-      yield toMember(`${fileStem}.${suffix}`, start('dump', { program, compression }), compression)
+      yield jobMember(`${fileStem}.${suffix}`, start('dump', { program, compression }), compression)
     }
     const { at, transaction, session, server, sizeBytes } = snapshot
     return {
@@ -199,27 +199,3 @@ const globalsArguments = (globals: 'without-passwords' | 'with-passwords'): stri
   '--no-password',
   ...(globals === 'without-passwords' ? ['--no-role-passwords'] : []),
 ]
-
-/** What a job sends as a member; its end is withheld until the job gave its result. */
-function toMember(name: string, job: ProgramJob<SentFacts>, compression: BackupRequest['compression']): Member {
-  let facts: SentFacts | undefined
-  async function* body(): AsyncGenerator<Buffer> {
-    try {
-      yield* job.channel as AsyncIterable<Buffer>
-    } catch (error) {
-      await job.result // its own reason is the better one
-      throw error
-    }
-    facts = await job.result
-  }
-  const { algorithm, level } = compression
-  return {
-    name,
-    body: Readable.from(body(), { objectMode: false, highWaterMark: 1024 * 1024 }),
-    encoded: {
-      codecs: algorithm === 'none' ? [] : [{ name: algorithm, level }],
-      plain: () => (facts as SentFacts).plain,
-      stored: () => (facts as SentFacts).stored,
-    },
-  }
-}

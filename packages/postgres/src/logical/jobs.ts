@@ -1,4 +1,4 @@
-import type { Compression, Finding, ManifestMember, StreamFacts } from '@taskflow-backup/core'
+import type { Compression, Finding, ManifestMember, SentFacts } from '@taskflow-backup/core'
 
 // What the app's process asks of the child, and what it gets back. All of it is plain data that goes over IPC.
 
@@ -9,12 +9,6 @@ export interface ProgramOrders {
   readonly args: readonly string[]
   /** The whole environment; may hold the password. */
   readonly env: Readonly<Record<string, string>>
-}
-
-/** Facts of a stream that was hashed before and after its compression. */
-export interface SentFacts {
-  readonly plain: StreamFacts
-  readonly stored: StreamFacts
 }
 
 /** How a member comes to the disk: as one file, or as the files of a tar. */

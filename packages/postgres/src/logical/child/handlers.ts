@@ -1,7 +1,6 @@
 import { open } from 'node:fs/promises'
-import { decodeMember, type JobHandlers, toBackupError } from '@taskflow-backup/core'
+import { decodeMember, type JobHandlers, openChannel, sendCompressed, toBackupError } from '@taskflow-backup/core'
 import type { LogicalJobs, UnpackOrders } from '../jobs.ts'
-import { openChannel, sendCompressed } from './send.ts'
 import { supervise } from './supervise.ts'
 import { packFolder, unpackTar } from './tar.ts'
 import { loadZlibSync } from './zlib-sync.ts'

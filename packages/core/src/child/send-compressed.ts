@@ -1,15 +1,25 @@
 import { Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
-import { CHANNEL_FD, type Compression, compress, type JobTools, Meter } from '@taskflow-backup/core'
-import type { SentFacts } from '../jobs.ts'
+import type { Compression } from '../contracts/adapter.ts'
+import { compress } from '../pipeline/compress.ts'
+import { Meter } from '../pipeline/meter.ts'
+import type { SentFacts } from './job-member.ts'
+import { CHANNEL_FD } from './messages.ts'
+import type { JobTools } from './serve-jobs.ts'
 
-/** The channel in both directions: bytes go out, and what comes in is only its end, when the parent lets go. */
+/**
+ * For a job: its channel in both directions. Bytes go out; what comes in is what the parent sends, or only its end, when
+ * the parent lets go.
+ */
 export function openChannel(): Socket {
   const channel = new Socket({ fd: CHANNEL_FD, readable: true, writable: true, allowHalfOpen: true })
   return channel.on('error', () => {}) // fails whoever writes
 }
 
-/** Hashes, compresses and hashes `source` in this process, and sends only the small result. */
+/**
+ * For a job: hashes, compresses and hashes `source` in its process, and sends only the small result. When `source`
+ * fails, the channel is closed without an end.
+ */
 export async function sendCompressed(
   source: AsyncIterable<Uint8Array>,
   compression: Compression,
