@@ -1,5 +1,5 @@
 // Prints "<passed> <failed> <skipped>" of a vitest JSON report, and to the error output a line and the message of each
-// failure: node scripts/count-tests.mjs <report> <exit code>
+// failure, also of those after which a second try passed: node scripts/count-tests.mjs <report> <exit code>
 import { readFileSync } from 'node:fs'
 
 const [file = '', exitCode = '1'] = process.argv.slice(2)
@@ -24,12 +24,15 @@ const failed = numFailedTests + brokenFiles.length
 const brokenRun = failed === 0 && (exitCode !== '0' || passed === 0)
 for (const { name, message, assertionResults } of testResults) {
   for (const { status, fullName, failureMessages } of assertionResults) {
-    if (status === 'failed') tell(fullName, name, failureMessages.join('\n'))
+    const unsteady = status === 'passed' && failureMessages.length > 0
+    if (status === 'failed' || unsteady) tell(unsteady ? 'unsteady' : 'failed', fullName, name, failureMessages)
   }
-  if (message) tell('(the file itself)', name, message)
+  if (message) tell('failed', '(the file itself)', name, [message])
 }
 console.log(passed, brokenRun ? 1 : failed, numPendingTests + numTodoTests)
 
-function tell(test, file, message) {
-  console.error(`failed: ${test} (${file})\n${message.slice(0, 1500)}`)
+function tell(what, test, file, messages) {
+  const lines = messages.join('\n').split('\n')
+  const text = lines.filter((line) => !/^\s+at .*(node_modules|node:internal)/.test(line)).join('\n')
+  console.error(`${what}: ${test} (${file})\n${text.slice(0, 1000)}`)
 }
