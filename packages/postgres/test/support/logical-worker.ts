@@ -1,7 +1,5 @@
 // Does one backup or restore, says what it is about, and is killed meanwhile.
-import { writeSync } from 'node:fs'
 import {
-  type BackupEvent,
   createBackup,
   defineBackupPlan,
   directory,
@@ -10,6 +8,7 @@ import {
   undoRestore,
 } from '@taskflow-backup/core'
 import { type PostgresOptions, postgres } from '../../src/index.ts'
+import { dieAt, onEvent, say, telling } from './telling.ts'
 
 export interface LogicalOrders {
   readonly job: 'backup' | 'restore' | 'undo'
@@ -17,18 +16,21 @@ export interface LogicalOrders {
   readonly backups: string
   readonly temporary: string
   readonly undo?: UndoRecord
+  /** Kill itself at the n-th thing it says; nothing comes after that. */
+  readonly killAt?: number
 }
 
 process.once('disconnect', () => process.exit())
-process.once('message', async ({ job, postgres: options, backups, temporary, undo }: LogicalOrders) => {
+process.once('message', async (orders: LogicalOrders) => {
+  const { job, postgres: options, backups, temporary, undo, killAt } = orders
+  dieAt(killAt)
   const plan = defineBackupPlan({
     name: 'tasks',
     adapter: postgres(options),
     destinations: [directory(backups)],
     temporaryDirectory: temporary,
+    runtime: telling,
   })
-  const say = (text: string): void => void writeSync(1, `${text}\n`)
-  const onEvent = (event: BackupEvent): void => say(event.type === 'progress' ? event.phase : event.type)
   try {
     if (job === 'backup') await createBackup(plan, { onEvent })
     else if (job === 'restore') await restoreBackup(plan, { onEvent })
