@@ -20,6 +20,7 @@ export {
   throwIfAborted,
   toBackupError,
 } from './errors.ts'
+export { folderOwner, isAbandonedFolder, makeOwnedFolder } from './owned-folder.ts'
 export { COMPRESSION_SUFFIX, compress, compressFrame, FRAME_BYTES } from './pipeline/compress.ts'
 export { inOrder } from './pipeline/in-order.ts'
 export { decodeMember, unpackMember } from './pipeline/member.ts'

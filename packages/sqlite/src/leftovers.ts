@@ -1,20 +1,10 @@
 import * as fs from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { type AdapterContext, livenessOf, type ProcessIdentity } from '@taskflow-backup/core'
-import {
-  COPY_PREFIX,
-  fileIdentity,
-  keptPrefix,
-  OWNER_FILE,
-  SCRATCH_PREFIX,
-  SPOOL_PREFIX,
-  stagingPrefix,
-} from './places.ts'
+import { type AdapterContext, isAbandonedFolder } from '@taskflow-backup/core'
+import { COPY_PREFIX, fileIdentity, keptPrefix, SCRATCH_PREFIX, SPOOL_PREFIX, stagingPrefix } from './places.ts'
 
-/** A folder without an owner gets one within milliseconds, and a spool loses its name as fast. */
-const OWNERLESS_MS = 60_000
-/** A folder whose owner cannot be asked (another boot, another container) is abandoned when nothing moved for so long. */
-const STOOD_STILL_MS = 24 * 3_600_000
+/** A spool loses its name within milliseconds. */
+const NAMED_MS = 60_000
 
 /**
  * Removes what killed processes left: staging folders beside the database, a second name of the live file that was made
@@ -26,13 +16,13 @@ export async function removeLeftovers(
 ): Promise<string[]> {
   const target = await fs.realpath(file).catch(() => file)
   const isDead = async (path: string, name: string): Promise<boolean> => {
-    if (name.startsWith(stagingPrefix(target))) return isAbandoned(path)
+    if (name.startsWith(stagingPrefix(target))) return isAbandonedFolder(path)
     if (name.startsWith(keptPrefix(target))) return isNeverSwapped(path, target, onWarning)
     return false
   }
   const isDeadCopy = async (path: string, name: string): Promise<boolean> => {
-    if (name.startsWith(SCRATCH_PREFIX) || name.startsWith(COPY_PREFIX)) return isAbandoned(path)
-    return name.startsWith(SPOOL_PREFIX) && (await isOlderThan(path, OWNERLESS_MS))
+    if (name.startsWith(SCRATCH_PREFIX) || name.startsWith(COPY_PREFIX)) return isAbandonedFolder(path)
+    return name.startsWith(SPOOL_PREFIX) && (await isOlderThan(path, NAMED_MS))
   }
   return [
     ...(await removeFrom(dirname(target), isDead, onWarning)),
@@ -57,22 +47,6 @@ async function removeFrom(
     }
   }
   return removed
-}
-
-async function isAbandoned(folder: string): Promise<boolean> {
-  let owner: ProcessIdentity
-  try {
-    owner = JSON.parse(await fs.readFile(join(folder, OWNER_FILE), 'utf8')) as ProcessIdentity
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code
-    if (code !== undefined && code !== 'ENOENT') return false // another user's
-    return isOlderThan(folder, OWNERLESS_MS)
-  }
-  const liveness = await livenessOf(owner)
-  if (liveness !== 'unknown') return liveness === 'dead'
-  const names = await fs.readdir(folder).catch((): string[] => [])
-  const still = await Promise.all(['.', ...names].map((name) => isOlderThan(join(folder, name), STOOD_STILL_MS)))
-  return !still.includes(false)
 }
 
 async function isOlderThan(path: string, ageMs: number): Promise<boolean> {

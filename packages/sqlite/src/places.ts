@@ -4,7 +4,6 @@ import { basename, dirname, join } from 'node:path'
 // Names of what is put beside a database, and into the folder for temporary files.
 
 /** File in a staging or temporary folder that tells whose it is. */
-export const OWNER_FILE = 'owner.json'
 
 /** Folder in which a database is built. */
 export const stagingFolder = (target: string, random: string): string =>

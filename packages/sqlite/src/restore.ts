@@ -5,8 +5,8 @@ import {
   type AdapterContext,
   BackupError,
   type ManifestMember,
+  makeOwnedFolder,
   type OpenBackup,
-  ownIdentity,
   type RestoreRequest,
   type StagedRestore,
   throwIfAborted,
@@ -17,7 +17,7 @@ import { runJob, startJob } from './child-process.ts'
 import { refuseOpeners } from './in-use.ts'
 import { removeLeftovers } from './leftovers.ts'
 import type { CheckedOptions } from './options.ts'
-import { fileIdentity, keptFolder, OWNER_FILE, SCRATCH_PREFIX, stagingFolder } from './places.ts'
+import { fileIdentity, keptFolder, SCRATCH_PREFIX, stagingFolder } from './places.ts'
 
 export const ENGINE = 'sqlite'
 
@@ -97,14 +97,8 @@ async function makeStagingFolder(target: string | undefined, ctx: AdapterContext
     target === undefined
       ? join(ctx.temporaryDirectory, SCRATCH_PREFIX + ctx.randomId(12))
       : stagingFolder(target, ctx.randomId(12))
-  try {
-    await fs.mkdir(folder, { mode: 0o700 })
-    await fs.writeFile(join(folder, OWNER_FILE), JSON.stringify(await ownIdentity()), { mode: 0o600 })
-    return folder
-  } catch (error) {
-    await fs.rm(folder, { recursive: true, force: true })
-    throw toBackupError(error, 'TARGET_INVALID', `Cannot make ${folder}`)
-  }
+  await makeOwnedFolder(folder)
+  return folder
 }
 
 async function refuseFullDisk(folder: string, bytes: number): Promise<void> {

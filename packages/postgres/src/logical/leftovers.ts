@@ -1,6 +1,6 @@
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
-import { type AdapterContext, livenessOf } from '@taskflow-backup/core'
+import { type AdapterContext, folderOwner, isAbandonedFolder } from '@taskflow-backup/core'
 import { type ConnectionSettings, resolveConnection } from '../connection.ts'
 import type { CheckedOptions } from '../options.ts'
 import { isStagingName } from './names.ts'
@@ -13,12 +13,7 @@ import {
   parseMark,
 } from './server-databases.ts'
 import { inMaintenance, type Session } from './session.ts'
-import { FOLDER_PREFIX, type FolderOwner, ownerOf } from './work-folder.ts'
-
-/** A folder without an owner gets one within milliseconds. */
-const OWNERLESS_MS = 60_000
-/** A folder whose owner cannot be asked (another boot, another container) is abandoned when nothing moved for so long. */
-const STOOD_STILL_MS = 24 * 3_600_000
+import { FOLDER_PREFIX, type FolderFacts } from './work-folder.ts'
 
 /**
  * Removes what killed backups and restores left: databases that were being restored, sessions of their programs, and
@@ -52,20 +47,15 @@ export async function removeLeftovers(
 
 interface AbandonedFolder {
   readonly path: string
-  readonly owner: FolderOwner | undefined
+  readonly owner: FolderFacts | undefined
 }
 
-async function abandonedFolders({ temporaryDirectory, now }: AdapterContext): Promise<AbandonedFolder[]> {
+async function abandonedFolders({ temporaryDirectory }: AdapterContext): Promise<AbandonedFolder[]> {
   const found: AbandonedFolder[] = []
   for (const name of await fs.readdir(temporaryDirectory).catch((): string[] => [])) {
     if (!name.startsWith(FOLDER_PREFIX)) continue
     const path = join(temporaryDirectory, name)
-    const stat = await fs.stat(path).catch(() => undefined)
-    if (!stat?.isDirectory() || (process.getuid && stat.uid !== process.getuid())) continue
-    const owner = await ownerOf(path)
-    const ageMs = now().getTime() - stat.mtimeMs
-    const liveness = owner ? await livenessOf(owner) : ageMs > OWNERLESS_MS ? 'dead' : 'alive'
-    if (liveness === 'dead' || (liveness === 'unknown' && ageMs > STOOD_STILL_MS)) found.push({ path, owner })
+    if (await isAbandonedFolder(path)) found.push({ path, owner: await folderOwner<FolderFacts>(path) })
   }
   return found
 }

@@ -1,12 +1,11 @@
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
-import { type AdapterContext, ownIdentity, type ProcessIdentity, toBackupError } from '@taskflow-backup/core'
+import { type AdapterContext, makeOwnedFolder } from '@taskflow-backup/core'
 
 export const FOLDER_PREFIX = 'taskflow-backup-postgres-'
-const OWNER_FILE = 'owner.json'
 
-/** Says in a folder whose it is, and what else a killed process left on the server. */
-export interface FolderOwner extends ProcessIdentity {
+/** Says in a folder what else a killed process left on the server. */
+export interface FolderFacts {
   /** Name under which its programs are connected to the server. */
   readonly applicationName: string
   /** Server for which the names are, as `host:port`. */
@@ -22,30 +21,9 @@ export interface WorkFolder {
   remove(): Promise<void>
 }
 
-export async function makeWorkFolder(
-  ctx: AdapterContext,
-  owner: Omit<FolderOwner, keyof ProcessIdentity>,
-): Promise<WorkFolder> {
+export async function makeWorkFolder(ctx: AdapterContext, owner: FolderFacts): Promise<WorkFolder> {
   const path = join(ctx.temporaryDirectory, FOLDER_PREFIX + ctx.randomId(12))
   const remove = (): Promise<void> => fs.rm(path, { recursive: true, force: true, maxRetries: 3 })
-  try {
-    await fs.mkdir(path, { mode: 0o700 })
-    const content: FolderOwner = { ...(await ownIdentity()), ...owner }
-    await fs.writeFile(join(path, OWNER_FILE), JSON.stringify(content), { mode: 0o600 })
-    return { path, remove }
-  } catch (error) {
-    await remove()
-    throw toBackupError(error, 'TARGET_INVALID', `Cannot make ${path}`, {
-      hint: 'Give the plan a `temporaryDirectory` that this process may write to and that has room.',
-    })
-  }
-}
-
-/** Who made a folder; `undefined` when that cannot be read. */
-export async function ownerOf(path: string): Promise<FolderOwner | undefined> {
-  try {
-    return JSON.parse(await fs.readFile(join(path, OWNER_FILE), 'utf8')) as FolderOwner
-  } catch {
-    return undefined
-  }
+  await makeOwnedFolder(path, owner)
+  return { path, remove }
 }

@@ -1,12 +1,11 @@
 import * as fs from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { type AdapterContext, livenessOf, type ProcessIdentity } from '@taskflow-backup/core'
+import { type AdapterContext, isAbandonedFolder } from '@taskflow-backup/core'
 import type { CheckedOptions } from '../options.ts'
 import { endProcess, postmastersBelow } from '../server/postmaster.ts'
 import {
   DATA,
   exists,
-  OWNER_FILE,
   RECORD_FILE,
   type RestoreRecord,
   SCRATCH_PREFIX,
@@ -14,10 +13,6 @@ import {
   stagingPrefix,
 } from './restore-places.ts'
 
-/** A folder without an owner gets one within milliseconds. */
-const OWNERLESS_MS = 60_000
-/** A folder whose owner cannot be asked (another boot, another container) is abandoned when nothing moved for so long. */
-const STOOD_STILL_MS = 24 * 3_600_000
 const QUIT_MS = 5_000
 
 /**
@@ -48,7 +43,7 @@ async function removeAbandoned(
   const removed: string[] = []
   for (const name of await fs.readdir(parent).catch((): string[] => [])) {
     const folder = join(parent, name)
-    if (!prefixes.some((prefix) => name.startsWith(prefix)) || !(await isAbandoned(folder))) continue
+    if (!prefixes.some((prefix) => name.startsWith(prefix)) || !(await isAbandonedFolder(folder))) continue
     try {
       await clearStaging(folder, onWarning)
       removed.push(folder)
@@ -93,24 +88,3 @@ export async function clearOutside({ path, found }: RestoreRecord['outside'][num
 /** Tries again: the last process of a server may still be leaving a file behind. */
 const remove = (path: string): Promise<void> =>
   fs.rm(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
-
-async function isAbandoned(folder: string): Promise<boolean> {
-  let owner: ProcessIdentity
-  try {
-    owner = JSON.parse(await fs.readFile(join(folder, OWNER_FILE), 'utf8')) as ProcessIdentity
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code
-    if (code !== undefined && code !== 'ENOENT') return false // another user's
-    return isOlderThan(folder, OWNERLESS_MS)
-  }
-  const liveness = await livenessOf(owner)
-  if (liveness !== 'unknown') return liveness === 'dead'
-  const names = await fs.readdir(folder).catch((): string[] => [])
-  const still = await Promise.all(['.', ...names].map((name) => isOlderThan(join(folder, name), STOOD_STILL_MS)))
-  return !still.includes(false)
-}
-
-async function isOlderThan(path: string, ageMs: number): Promise<boolean> {
-  const found = await fs.stat(path).catch(() => undefined)
-  return found !== undefined && Date.now() - found.mtimeMs > ageMs
-}

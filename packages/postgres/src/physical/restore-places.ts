@@ -5,7 +5,6 @@ import type { JsonValue } from '@taskflow-backup/core'
 // Names of what a restore puts beside a data directory, and into the folder for temporary files.
 
 /** File in a folder of ours that tells whose it is. */
-export const OWNER_FILE = 'owner.json'
 /** File in a folder of ours that tells what else has to be put in order when its owner is gone. */
 export const RECORD_FILE = 'restore.json'
 /** The data directory inside of a staging folder. */

@@ -1,6 +1,12 @@
 import * as fs from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { type AdapterContext, BackupError, ownIdentity, toBackupError, type UndoRecord } from '@taskflow-backup/core'
+import {
+  type AdapterContext,
+  BackupError,
+  makeOwnedFolder,
+  toBackupError,
+  type UndoRecord,
+} from '@taskflow-backup/core'
 import type { CheckedOptions } from '../options.ts'
 import { endRunning, refuseRunning } from './restore-in-use.ts'
 import { clearStaging, removeLeftoversBeside } from './restore-leftovers.ts'
@@ -8,7 +14,6 @@ import {
   exists,
   isFree,
   keptDirectory,
-  OWNER_FILE,
   RECORD_FILE,
   type RestoreRecord,
   stagingFolder,
@@ -107,17 +112,6 @@ export async function swapBack(
     )
   } finally {
     await clearStaging(folder, ctx.onWarning)
-  }
-}
-
-/** Makes a folder that tells whose it is. */
-export async function makeOwnedFolder(folder: string): Promise<void> {
-  try {
-    await fs.mkdir(folder, { mode: 0o700 })
-    await writeRecord(folder, OWNER_FILE, await ownIdentity())
-  } catch (error) {
-    await fs.rm(folder, { recursive: true, force: true })
-    throw toBackupError(error, 'TARGET_INVALID', `Cannot make ${folder}`)
   }
 }
 

@@ -1,7 +1,13 @@
 import * as fs from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { type AdapterContext, BackupError, type RestoreRequest, type StagedRestore } from '@taskflow-backup/core'
+import {
+  type AdapterContext,
+  BackupError,
+  makeOwnedFolder,
+  type RestoreRequest,
+  type StagedRestore,
+} from '@taskflow-backup/core'
 import type { CheckedOptions } from '../options.ts'
 import { recoverySettings, settingLines } from '../server/settings.ts'
 import type { RestoreChain } from './restore-chain.ts'
@@ -22,7 +28,6 @@ import {
 import { planRestore, type RestorePlan } from './restore-plan.ts'
 import { type RecoveredCluster, recover } from './restore-server.ts'
 import { staged } from './restore-staged.ts'
-import { makeOwnedFolder } from './restore-swap.ts'
 import type { CheckedTarget } from './restore-target.ts'
 import { newestTimeline, reserveTimelines } from './restore-timelines.ts'
 

@@ -1,10 +1,11 @@
-import { mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { openSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { BackupError, FRAME_BYTES, ownIdentity, toBackupError } from '@taskflow-backup/core'
+import { BackupError, FRAME_BYTES, makeOwnedFolder, toBackupError } from '@taskflow-backup/core'
 import type Database from 'better-sqlite3'
 import type { ImageMethod, SourceSettings } from '../jobs.ts'
-import { COPY_PREFIX, OWNER_FILE } from '../places.ts'
+import { COPY_PREFIX } from '../places.ts'
 import { sourceError } from './errors.ts'
 import { HEADER_BYTES, parseHeader } from './header.ts'
 import type { OpenSource } from './open-source.ts'
@@ -223,9 +224,8 @@ async function onlineBackup(
   settings: SourceSettings,
   reason: string,
 ): Promise<Image> {
-  const folder = makeCopyFolder(settings.temporaryDirectory)
+  const folder = await makeCopyFolder(settings.temporaryDirectory)
   try {
-    writeFileSync(join(folder, OWNER_FILE), JSON.stringify(await ownIdentity()), { mode: 0o600 })
     const startedMs = performance.now()
     const consistentAt = new Date()
     const copy = join(folder, 'copy.db')
@@ -247,10 +247,16 @@ async function onlineBackup(
   }
 }
 
-function makeCopyFolder(temporaryDirectory: string): string {
+async function makeCopyFolder(temporaryDirectory: string): Promise<string> {
+  const folder = join(temporaryDirectory, COPY_PREFIX + randomBytes(8).toString('hex'))
   try {
-    return mkdtempSync(join(temporaryDirectory, COPY_PREFIX))
+    await makeOwnedFolder(folder)
+    return folder
   } catch (error) {
-    throw toBackupError(error, 'SOURCE_UNREADABLE', 'There is no place for a temporary copy')
+    const { message, hint } = toBackupError(error, 'SOURCE_UNREADABLE', 'Cannot make a folder')
+    throw new BackupError('SOURCE_UNREADABLE', `There is no place for a temporary copy. ${message}`, {
+      cause: error,
+      hint,
+    })
   }
 }
