@@ -19,10 +19,16 @@ export interface LockTiming {
   readonly staleAfterMs: number
   readonly beatMs: number
   readonly pollMs: number
+  /** By which ages and waits are judged. Never goes back. */
+  readonly nowMs: () => number
 }
 
-const TIMING: LockTiming = { staleAfterMs: 30_000, beatMs: 5_000, pollMs: 200 }
+/** Goes on counting while the process or the machine stands still, and is the same in all threads of a process. */
+const uptimeMs = (): number => Number(process.hrtime.bigint() / 1_000_000n)
+
+const TIMING: LockTiming = { staleAfterMs: 30_000, beatMs: 5_000, pollMs: 200, nowMs: uptimeMs }
 const RELEASE_ATTEMPTS = 4
+const MOST_COLLISIONS = 4
 
 interface LockContent {
   readonly mode: LockMode
@@ -70,31 +76,42 @@ export async function acquireLock(
     holder: await ownIdentity(),
     acquiredAt: runtime.now().toISOString(),
     beat: 0,
-    beatenAtMs: uptimeMs(),
+    beatenAtMs: timing.nowMs(),
   }
-  const giveUpAt = performance.now() + waitMs
+  const giveUpAt = timing.nowMs() + waitMs
   const watched = new Map<string, Sighting>()
+  let before: ReadonlySet<string> = new Set()
+  let collisions = 0
   for (;;) {
     throwIfAborted(signal)
     const key = lockKey(plan, runtime.randomId(16))
-    let other: LockContent | undefined
+    const startedMs = performance.now()
+    let others: Conflicts
     try {
       await putLock(storage, key, content)
-      other = await findConflict(storage, plan, key, content, watched, timing)
+      others = await findConflicts(storage, plan, key, content, watched, timing)
     } catch (error) {
       // A put that failed may have stored it all the same.
       await storage.delete(key).catch(() => {})
       throw error
     }
-    if (!other) return hold(storage, key, content, timing)
+    const { first } = others
+    if (!first) return hold(storage, key, content, timing)
     await storage.delete(key)
     const undecided = [...watched.values()].some((sighting) => !sighting.moved)
-    if (performance.now() > giveUpAt && !undecided) {
-      const { pid, host } = other.holder
-      const message = `Plan "${plan}" is locked by ${other.verb} of process ${pid} on ${host} since ${other.acquiredAt}.`
+    if (timing.nowMs() >= giveUpAt && !undecided) {
+      const { pid, host } = first.holder
+      const message = `Plan "${plan}" is locked by ${first.verb} of process ${pid} on ${host} since ${first.acquiredAt}.`
       throw new BackupError('PLAN_LOCKED', message, { retryable: true })
     }
-    await sleep(timing.pollMs * (0.5 + Math.random()), undefined, { signal }).catch(() => throwIfAborted(signal))
+    // A lock that was there before is held. Else all whom we met stepped back as we did, and will come again: attempts
+    // that take long would meet for ever if the pauses between them did not become longer.
+    collisions = [...others.keys].every((one) => !before.has(one)) ? Math.min(collisions + 1, MOST_COLLISIONS) : 0
+    before = others.keys
+    const apartMs = (performance.now() - startedMs) * (2 ** collisions - 1) * Math.random()
+    const leftMs = Math.max(0, giveUpAt - timing.nowMs())
+    const pauseMs = timing.pollMs * (0.5 + Math.random()) + Math.min(apartMs, leftMs)
+    await sleep(pauseMs, undefined, { signal }).catch(() => throwIfAborted(signal))
   }
 }
 
@@ -105,16 +122,22 @@ interface Sighting {
   readonly moved: boolean
 }
 
-async function findConflict(
+/** Locks of others that ours cannot stand beside. */
+interface Conflicts {
+  readonly first: LockContent | undefined
+  readonly keys: ReadonlySet<string>
+}
+
+async function findConflicts(
   storage: Storage,
   plan: string,
   ownKey: string,
   own: LockContent,
   watched: Map<string, Sighting>,
   timing: LockTiming,
-): Promise<LockContent | undefined> {
-  const seen = new Set<string>()
-  let conflict: LockContent | undefined
+): Promise<Conflicts> {
+  const keys = new Set<string>()
+  let first: LockContent | undefined
   for await (const object of storage.list(lockPrefix(plan))) {
     if (object.key === ownKey || meaningOf(plan, object.key).is !== 'lock') continue
     const content = await readLock(storage, object)
@@ -128,24 +151,24 @@ async function findConflict(
       await storage.delete(object.key)
       continue
     }
-    seen.add(object.key)
-    conflict ??= content
+    keys.add(object.key)
+    first ??= content
   }
-  for (const key of watched.keys()) if (!seen.has(key)) watched.delete(key)
-  return conflict
+  for (const key of watched.keys()) if (!keys.has(key)) watched.delete(key)
+  return { first, keys }
 }
 
 /** A lock of this very process that could not be released: nobody beats for it any more. */
 function isOverdue(own: LockContent, { holder, beatenAtMs }: LockContent, timing: LockTiming): boolean {
   const sameProcess = JSON.stringify(own.holder) === JSON.stringify(holder)
-  return sameProcess && uptimeMs() - beatenAtMs > timing.staleAfterMs
+  return sameProcess && timing.nowMs() - beatenAtMs > timing.staleAfterMs
 }
 
 function stoodStill(watched: Map<string, Sighting>, key: string, content: LockContent, timing: LockTiming): boolean {
   const state = JSON.stringify(content)
   const before = watched.get(key)
-  if (before?.state === state) return performance.now() - before.sinceMs > timing.staleAfterMs
-  watched.set(key, { state, sinceMs: performance.now(), moved: before !== undefined })
+  if (before?.state === state) return timing.nowMs() - before.sinceMs > timing.staleAfterMs
+  watched.set(key, { state, sinceMs: timing.nowMs(), moved: before !== undefined })
   return false
 }
 
@@ -182,12 +205,9 @@ function parseLock(bytes: Buffer): LockContent {
   return content
 }
 
-/** Goes on counting while the process or the machine stands still, and is the same in all threads of a process. */
-const uptimeMs = (): number => Number(process.hrtime.bigint() / 1_000_000n)
-
 function hold(storage: Storage, key: string, content: LockContent, timing: LockTiming): Lock {
   const lost = new AbortController()
-  let beatenAtMs = performance.now()
+  let beatenAtMs = timing.nowMs()
   let beat = 0
   let beating: Promise<void> = Promise.resolve()
   let released = false
@@ -197,16 +217,16 @@ function hold(storage: Storage, key: string, content: LockContent, timing: LockT
     lost.abort(error)
     return error
   }
-  const overdue = (): boolean => performance.now() - beatenAtMs > timing.staleAfterMs
+  const overdue = (): boolean => timing.nowMs() - beatenAtMs > timing.staleAfterMs
 
   const beatOnce = async (): Promise<void> => {
     // After a long pause somebody may have taken over: putting the lock again would hide that.
     if (overdue()) return void lose('this process stood still for too long')
-    const startedMs = performance.now()
+    const startedMs = timing.nowMs()
     try {
       if (!(await storage.stat(key))) return void lose('somebody else removed it')
       if (released) return
-      await putLock(storage, key, { ...content, beat: ++beat, beatenAtMs: uptimeMs() })
+      await putLock(storage, key, { ...content, beat: ++beat, beatenAtMs: timing.nowMs() })
       beatenAtMs = startedMs
     } catch (error) {
       if (overdue()) lose('it could not be renewed', error)

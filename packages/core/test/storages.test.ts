@@ -2,7 +2,6 @@ import { execFile } from 'node:child_process'
 import * as fs from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -52,6 +51,18 @@ describe('directory', () => {
     expect(await fs.readdir(folder)).toEqual([])
   })
 
+  test('fails with a body that fails before it is read', async () => {
+    const body = brokenStream(patterned(10))
+    const putting = directory(folder).put('a/b', body)
+    expect(body.listenerCount('error')).toBe(1) // without one the error would end the application
+    body.destroy(new Error('too early'))
+    await expect(putting).rejects.toMatchObject({
+      code: 'STORAGE_FAILED',
+      message: expect.stringContaining('too early'),
+    })
+    expect(await fs.readdir(join(folder, 'a'))).toEqual([])
+  })
+
   test('keeps no file open, whatever becomes of a read', async () => {
     const storage = directory(folder)
     await storage.put('a', streamOf(patterned(4_000_000)))
@@ -63,8 +74,7 @@ describe('directory', () => {
     aborter.abort()
     await codeOf(readAll(aborted))
     ;(await withRetry(storage).get('a')).destroy()
-    await sleep(50)
-    expect(await openFiles()).toBe(0)
+    await expect.poll(openFiles).toBe(0)
   })
 
   test('treats folders and what lies below files as missing', async () => {

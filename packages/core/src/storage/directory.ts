@@ -42,6 +42,8 @@ export function directory(path: string): Storage {
     async put(key, body, { signal, ifAbsent }: PutOptions = {}) {
       const file = fileOf(key)
       const partial = `${file}.${randomBytes(6).toString('hex')}${PARTIAL_SUFFIX}`
+      // One that fails while its file is still being opened has nobody else who listens; reading it tells the error.
+      if (body instanceof Readable) body.on('error', () => {})
       try {
         assertKey(key)
         throwIfAborted(signal)
