@@ -93,8 +93,8 @@ test.each([['at once'], ['in the middle']])('an abort ends the child %s', async 
   if (when === 'at once') aborter.abort()
   let child: ReturnType<typeof spawn> | undefined
   const spying = ((...given: Parameters<typeof spawn>) => (child = spawn(...given))) as typeof spawn
-  const waiting = job('wait', null, { signal: aborter.signal, spawn: spying })
-  if (when === 'in the middle') setTimeout(() => aborter.abort(), 100)
+  const onWarning = (): void => aborter.abort() // it is at its work
+  const waiting = job('tellAndWait', null, { signal: aborter.signal, spawn: spying, onWarning })
   await expect(waiting.result).rejects.toMatchObject({ code: 'ABORTED' })
   expect(child?.signalCode).toBe('SIGKILL')
 })
@@ -116,7 +116,7 @@ test('the child goes when its parent is killed', async () => {
   const pid = Number(String(text))
   process.kill(pid, 0)
   parent.kill('SIGKILL')
-  await expect.poll(() => isThere(pid), { timeout: 10_000 }).toBe(false)
+  await expect.poll(() => isThere(pid)).toBe(false)
 })
 
 function isThere(pid: number): boolean {

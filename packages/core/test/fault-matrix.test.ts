@@ -133,29 +133,25 @@ describe.each([
   { where: 'second', required: true },
   { where: 'second', required: false },
 ] as const)('faults in the $where destination, the second required: $required', ({ where, required }) => {
-  test.each(KINDS)(
-    '$name at every call',
-    async ({ on, fault }) => {
-      const { outcomes, calls } = await run(required, where, [])
-      expect(new Set(Object.values(outcomes))).toEqual(new Set(['ok']))
-      let struck = 0
-      const one = async (call: StorageCall): Promise<void> => {
-        const found = await run(required, where, [{ ...fault, when: call.number } as Fault]).catch((error: unknown) => {
-          throw new Error(
-            `${call.operation} ${call.key} (call ${call.number}): ${error instanceof Error ? error.message : error}`,
-            { cause: error },
-          )
-        })
-        struck += found.struck.length
-      }
-      // Side by side, because much of the time goes into waiting for the lock.
-      for await (const _ of inOrder(
-        calls.filter(({ operation }) => on.includes(operation)),
-        12,
-        one,
-      ));
-      expect(struck).toBeGreaterThan(0)
-    },
-    60_000,
-  )
+  test.each(KINDS)('$name at every call', async ({ on, fault }) => {
+    const { outcomes, calls } = await run(required, where, [])
+    expect(new Set(Object.values(outcomes))).toEqual(new Set(['ok']))
+    let struck = 0
+    const one = async (call: StorageCall): Promise<void> => {
+      const found = await run(required, where, [{ ...fault, when: call.number } as Fault]).catch((error: unknown) => {
+        throw new Error(
+          `${call.operation} ${call.key} (call ${call.number}): ${error instanceof Error ? error.message : error}`,
+          { cause: error },
+        )
+      })
+      struck += found.struck.length
+    }
+    // Side by side, because much of the time goes into waiting for the lock.
+    for await (const _ of inOrder(
+      calls.filter(({ operation }) => on.includes(operation)),
+      12,
+      one,
+    ));
+    expect(struck).toBeGreaterThan(0)
+  })
 })

@@ -179,8 +179,7 @@ describe('members', () => {
     const stored = await readAll(out.stored)
     const object = streamOf(stored)
     decodeMember(out.facts(), object, () => {}).destroy()
-    await sleep(10)
-    expect(object.destroyed).toBe(true)
+    await expect.poll(() => object.destroyed).toBe(true)
     const unknown = streamOf(stored)
     expect(() => decodeMember({ ...out.facts(), codecs: [{ name: 'lz4' }] }, unknown, () => {})).toThrow(
       expect.objectContaining({ code: 'CODEC_UNKNOWN' }),

@@ -174,7 +174,7 @@ describe('pruneBackups', () => {
     let holding: Promise<string | undefined> | undefined
     const { adapter } = scene.source
     const removeLeftovers: typeof adapter.removeLeftovers = async () => {
-      holding = codeOf(holdBackup(scene.planWith({ lockWaitMs: 5000, retention: keepLast(1) }), { id, reason: 'x' }))
+      holding = codeOf(holdBackup(scene.planWith({ lockWaitMs: 120_000, retention: keepLast(1) }), { id, reason: 'x' }))
       await new Promise((resolve) => setTimeout(resolve, 50))
       expect(await codeOf(holdBackup(scene.plan, { id, reason: 'x' }))).toBe('PLAN_LOCKED')
       return []

@@ -45,4 +45,4 @@ else {
   } finally {
     await rm(folder, { recursive: true })
   }
-}, 60_000)
+})

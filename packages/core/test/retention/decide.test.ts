@@ -37,7 +37,7 @@ function needs(target: CatalogEntry, all: readonly CatalogEntry[]): CatalogEntry
   ]
 }
 
-describe('whatever a policy says, decideRetention', { timeout: 60_000 }, () => {
+describe('whatever a policy says, decideRetention', () => {
   it('keeps the newest full, the newest verified ones, what is on hold and what is needed, and nothing else', () => {
     let overruled = 0
     fc.assert(

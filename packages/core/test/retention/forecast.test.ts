@@ -34,7 +34,7 @@ function liveThrough(
 
 const day = (date: string): Date => new Date(`${date}T02:00:00Z`)
 
-describe('forecastRetention', { timeout: 60_000 }, () => {
+describe('forecastRetention', () => {
   it('tells what happens day by day', async () => {
     let removed = 0
     await fc.assert(

@@ -21,7 +21,7 @@ function pruneEveryTime(policy: RetentionPolicy, history: readonly CatalogEntry[
   return present.map(({ id }) => id).sort()
 }
 
-describe('properties of keepWithin', { timeout: 60_000 }, () => {
+describe('properties of keepWithin', () => {
   it('pruning after every backup keeps what one prune at the end keeps', () => {
     let removed = 0
     fc.assert(
@@ -72,7 +72,7 @@ describe('properties of keepWithin', { timeout: 60_000 }, () => {
   })
 })
 
-describe('windows of keepWithin', { timeout: 60_000 }, () => {
+describe('windows of keepWithin', () => {
   /** Nine years of a backup and a prune a day; returns the times of what is there at the end of each day. */
   function simulate(policy: RetentionPolicy, years: number, each: (fulls: number[], now: number) => void): void {
     let present: CatalogEntry[] = []
@@ -188,7 +188,7 @@ describe('windows of keepWithin', { timeout: 60_000 }, () => {
   })
 })
 
-describe('buckets of keepWithin', { timeout: 60_000 }, () => {
+describe('buckets of keepWithin', () => {
   const reasonsOf = (options: KeepWithinOptions, ...times: string[]): string[][] => {
     const fulls = times.map((time) => entry(time))
     return keepWithin(options)(fulls, at(Date.UTC(2030, 0, 1))).map(({ keep, reasons }) => [
