@@ -34,7 +34,7 @@ describe('examples/sqlite-tour', () => {
     expect(await readdir(join(folder, made))).toEqual(
       expect.arrayContaining(['backups', 'restored.db', 'taskmanagement.db']),
     )
-  }, 120_000)
+  })
 
   test('reads a database with an odd name that others have open, and changes nothing in it', async () => {
     const file = join(folder, "it's my döta.db")
@@ -59,7 +59,7 @@ describe('examples/sqlite-tour', () => {
     )
     expect(database.prepare('SELECT count(*) FROM "a ""b"""').pluck().get()).toBe(2)
     database.close()
-  }, 120_000)
+  })
 
   test('refuses what it does not understand, before it makes anything', async () => {
     for (const args of [['--bad'], ['extra'], ['--db'], ['--db', '']]) {
@@ -74,7 +74,7 @@ describe('examples/sqlite-tour', () => {
     expect(help.code).toBe(0)
     expect(help.stdout).toContain('--db FILE')
     expect(await readdir(folder)).toEqual([])
-  }, 60_000)
+  })
 
   test.each([1, 3, 5])(
     'an interrupt after %i steps leaves nothing',
@@ -119,7 +119,7 @@ test('examples/postgres-pitr goes back to the second before, and cleans up', asy
   const [, before] = /, (-?\d+) ms before\./.exec(stdout) ?? []
   expect(Number(before)).toBeGreaterThanOrEqual(0)
   expect(await readdir(folder)).toEqual([])
-}, 120_000)
+})
 
 /** Node.js 22 warns that it strips types. */
 const quiet = ['--disable-warning=ExperimentalWarning']

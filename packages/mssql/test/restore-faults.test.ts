@@ -7,12 +7,10 @@ import {
   type UndoRecord,
   undoRestore,
 } from '@taskflow-backup/core'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { MssqlOptions } from '../src/index.ts'
 import type { Fault, Moment } from './support/engine/faults.ts'
 import { LIVE, type RestoreSite, restoreSite } from './support/restore-site.ts'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const CAUSE = { number: 50_000, message: 'Ordered by the test.', class: 16 }
 const FAULTS: readonly (readonly [name: string, fault: Fault, at: Moment])[] = [

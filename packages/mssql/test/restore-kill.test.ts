@@ -5,13 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createBackup, defineBackupPlan, directory, pruneBackups, restoreBackup } from '@taskflow-backup/core'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type MssqlOptions, mssql } from '../src/index.ts'
 import type { Moment } from './support/engine/faults.ts'
 import { type FakeSqlServer, startFakeSqlServer } from './support/engine/server.ts'
 import type { RestoreOrders } from './support/restore-worker.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const LIVE = 'tasks'
 const OLD = [{ id: 1 }, { id: 2 }]
@@ -52,7 +50,7 @@ async function killAt(pattern: RegExp, at: Moment, undo?: RestoreOrders['undo'])
   const closed = once(worker, 'close')
   try {
     await Promise.race([
-      expect.poll(() => server.engine.faults.pending, { timeout: 30_000, interval: 10 }).toBe(0),
+      expect.poll(() => server.engine.faults.pending, { interval: 10 }).toBe(0),
       closed.then(() => expect.unreachable('it ended before it was killed')),
     ])
   } finally {

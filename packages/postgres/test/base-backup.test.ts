@@ -5,14 +5,12 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type BackupResult, createBackup, type Storage } from '@taskflow-backup/core'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { CRC32C_START, finishCrc32c, updateByTables } from '../src/physical/crc32c.ts'
 import { parseLsn } from '../src/position.ts'
 import { leftOnServer, type PhysicalSite, physicalSite, plainMembers } from './support/physical.ts'
 import { installedProgram, RUN_AS, VERSIONS, whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 interface ManifestFile {
   readonly Path?: string

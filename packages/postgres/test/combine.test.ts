@@ -10,14 +10,12 @@ import {
   type ManifestMember,
   type OpenBackup,
 } from '@taskflow-backup/core'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { physicalPlan } from './support/physical-plan.ts'
 import { RUN_AS, type Version, whyNoServer } from './support/programs.ts'
 import { queryUrl } from './support/restored.ts'
 import { TestServer } from './support/server.ts'
 import { spawnWithoutNative } from './support/without-native.ts'
-
-vi.setConfig({ testTimeout: 240_000 })
 
 /** Makes a backup without core, which would let every differential be against the full. */
 async function take(adapter: BackupAdapter, kind: BackupKind, before: OpenBackup | undefined, ctx: AdapterContext) {

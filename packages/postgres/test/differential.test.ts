@@ -1,10 +1,8 @@
 import { createBackup } from '@taskflow-backup/core'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { leftOnServer, type PhysicalSite, physicalSite, plainMembers } from './support/physical.ts'
 import { VERSIONS, whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 for (const version of VERSIONS.filter((one) => one >= 17)) {
   const missing = whyNoServer(version)

@@ -3,12 +3,10 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { createBackup, defineBackupPlan, directory } from '@taskflow-backup/core'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Databases, startSharedServer, whyNoLogical } from './support/databases.ts'
 import { clientPrograms } from './support/programs.ts'
 import { PASSWORD, type TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000 })
 
 // The commands of docs/recover-by-hand.md, run as they stand there by bash and the real tools. Only the folders that the
 // page names are moved into the test's own.

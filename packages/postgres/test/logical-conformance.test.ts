@@ -3,11 +3,9 @@ import { readdir } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import type { AdapterContext, BackupAdapter, JsonValue } from '@taskflow-backup/core'
 import { type AdapterInstance, adapterCases, runCases } from '@taskflow-backup/testing'
-import { afterAll, beforeAll, describe, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, test } from 'vitest'
 import { Databases, startSharedServer, whyNoLogical } from './support/databases.ts'
 import { PASSWORD, type TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000 })
 
 const SCHEMA = `
   CREATE TABLE task (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, title text NOT NULL);

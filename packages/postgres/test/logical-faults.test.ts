@@ -12,12 +12,10 @@ import {
   restoreBackup,
   type Storage,
 } from '@taskflow-backup/core'
-import { afterAll, test as base, beforeAll, describe, expect, vi } from 'vitest'
+import { afterAll, test as base, beforeAll, describe, expect } from 'vitest'
 import { Databases, startSharedServer, whyNoLogical } from './support/databases.ts'
 import { programsOn, runningProcesses } from './support/processes.ts'
 import { PASSWORD, type TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000 })
 
 const why = whyNoLogical() ?? (process.platform === 'linux' ? undefined : 'processes are looked at in /proc')
 let server: TestServer
@@ -72,7 +70,6 @@ function endPrograms(signal: NodeJS.Signals): void {
 async function untilRunning(program: string): Promise<void> {
   await expect
     .poll(() => programsOn(server.folder).some((text) => text.includes(`/${program} `)), {
-      timeout: 30_000,
       interval: 20,
     })
     .toBe(true)
@@ -122,7 +119,7 @@ describe.skipIf(why !== undefined)(`faults while dumping and loading${why === un
     await untilRunning('pg_dump')
     // Data has begun to flow: the snapshot is taken and the tables are locked.
     await expect
-      .poll(() => server.sql(`SELECT FROM pg_stat_activity WHERE query LIKE 'COPY public.large%'`), { timeout: 30_000 })
+      .poll(() => server.sql(`SELECT FROM pg_stat_activity WHERE query LIKE 'COPY public.large%'`))
       .toHaveLength(1)
     await fault(databases)
     release()
@@ -141,7 +138,7 @@ describe.skipIf(why !== undefined)(`faults while dumping and loading${why === un
     const failed = failure(restoreBackup(plan))
     await untilRunning('pg_restore')
     await expect
-      .poll(() => server.sql(`SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'`), { timeout: 30_000 })
+      .poll(() => server.sql(`SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'`))
       .toHaveLength(1)
     await fault(databases)
     const error = await failed
@@ -172,7 +169,7 @@ describe.skipIf(why !== undefined)(`faults while dumping and loading${why === un
     const second = new AbortController()
     const restore = failure(restoreBackup(plan, { signal: second.signal }))
     await expect
-      .poll(() => server.sql(`SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'`), { timeout: 30_000 })
+      .poll(() => server.sql(`SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'`))
       .toHaveLength(1)
     second.abort()
     expect((await restore).code).toBe('ABORTED')
@@ -191,7 +188,7 @@ describe.skipIf(why !== undefined)(`faults while dumping and loading${why === un
       const aborter = new AbortController()
       const failed = failure(createBackup(plan, { signal: aborter.signal }))
       const waiting = `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '${databases.live}'`
-      await expect.poll(() => server.sql(waiting), { timeout: 30_000 }).toHaveLength(1)
+      await expect.poll(() => server.sql(waiting)).toHaveLength(1)
       aborter.abort()
       expect((await failed).code).toBe('ABORTED')
       await expectNothingLeft(databases, plan)

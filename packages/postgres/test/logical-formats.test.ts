@@ -1,13 +1,11 @@
 import { createHash } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { createBackup, restoreBackup, undoRestore, verifyBackup } from '@taskflow-backup/core'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { LogicalOptions } from '../src/index.ts'
 import { Databases, startSharedServer, whyNoLogical } from './support/databases.ts'
 import type { TestServer } from './support/server.ts'
 import { FINGERPRINT, taskflowSchema } from './support/taskflow.ts'
-
-vi.setConfig({ testTimeout: 300_000 })
 
 const why = whyNoLogical()
 const FORMATS: readonly NonNullable<LogicalOptions['format']>[] = ['custom', 'directory', 'plain']

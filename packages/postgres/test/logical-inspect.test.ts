@@ -8,7 +8,7 @@ import { Readable } from 'node:stream'
 import { defineBackupPlan, memory } from '@taskflow-backup/core'
 import fc from 'fast-check'
 import { pack } from 'tar-stream'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { postgres } from '../src/index.ts'
 import { readCustomFormat } from '../src/logical/inspect/custom-format.ts'
 import { inspectDump } from '../src/logical/inspect/inspect.ts'
@@ -17,8 +17,6 @@ import { Databases, startSharedServer, whyNoLogical } from './support/databases.
 import { clientPrograms } from './support/programs.ts'
 import { PASSWORD, type TestServer } from './support/server.ts'
 import { spawnWithZlibSync } from './support/without-native.ts'
-
-vi.setConfig({ testTimeout: 180_000 })
 
 const require = createRequire(import.meta.url)
 const adapter = postgres({ connection: 'postgres://nobody@localhost/none' })

@@ -117,8 +117,8 @@ async function killOnce(databases: Databases, { job, format, round, random }: Ro
 
 /** Every program and every session of the killed app ends by itself, soon. */
 async function expectNobodyLeft(databases: Databases): Promise<void> {
-  await expect.poll(() => programsOn(databases.server.folder), { timeout: 20_000 }).toEqual([])
-  await expect.poll(() => databases.sessions(), { timeout: 20_000 }).toEqual([])
+  await expect.poll(() => programsOn(databases.server.folder)).toEqual([])
+  await expect.poll(() => databases.sessions()).toEqual([])
 }
 
 async function expectWhole(

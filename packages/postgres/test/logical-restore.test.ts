@@ -1,9 +1,7 @@
 import { type BackupError, createBackup, restoreBackup, undoRestore } from '@taskflow-backup/core'
-import { afterAll, test as base, beforeAll, describe, expect, vi } from 'vitest'
+import { afterAll, test as base, beforeAll, describe, expect } from 'vitest'
 import { Databases, quoted, startSharedServer, whyNoLogical } from './support/databases.ts'
 import { PASSWORD, type TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000 })
 
 const why = whyNoLogical()
 let server: TestServer

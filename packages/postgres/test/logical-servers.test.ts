@@ -4,7 +4,7 @@ import * as fs from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type BackupError, createBackup, memory, restoreBackup } from '@taskflow-backup/core'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { resolveConnection } from '../src/connection.ts'
 import { programEnvironment } from '../src/logical/program-environment.ts'
 import { inSession } from '../src/logical/session.ts'
@@ -12,8 +12,6 @@ import { countObjects, countRows, readRoles, readShape } from '../src/logical/so
 import { Databases, whyNoLogical } from './support/databases.ts'
 import { clientPrograms, RUN_AS, VERSIONS, whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000 })
 
 const failure = (work: Promise<unknown>): Promise<BackupError> =>
   work.then(

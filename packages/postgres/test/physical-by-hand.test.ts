@@ -5,12 +5,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { createBackup, defineBackupPlan, directory } from '@taskflow-backup/core'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { postgres } from '../src/index.ts'
 import { clientPrograms, RUN_AS, whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000 })
 
 // The commands of docs/recover-by-hand.md for physical backups, run as they stand there by bash and the real tools.
 
@@ -76,7 +74,7 @@ test.for(Object.keys(GOALS) as (keyof typeof GOALS)[])('a full and its logs come
   await chmod(server.dataDirectory, 0o700)
   await server.run()
   await expect
-    .poll(async () => (await server.sql('SELECT pg_is_in_recovery() AS is'))[0]?.is, { timeout: 30_000 })
+    .poll(async () => (await server.sql('SELECT pg_is_in_recovery() AS is'))[0]?.is)
     .toBe(false)
   const rows = await server.sql<{ id: number }>('SELECT id FROM task ORDER BY id')
   expect(rows.map(({ id }) => id)).toEqual([1, 2, 3].slice(0, GOALS[goal]))

@@ -4,14 +4,12 @@ import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import type { AdapterContext, BackupAdapter } from '@taskflow-backup/core'
 import { type AdapterInstance, adapterCases, runCases } from '@taskflow-backup/testing'
-import { describe, test, vi } from 'vitest'
+import { describe, test } from 'vitest'
 import { postgres } from '../src/index.ts'
 import { postmastersBelow } from '../src/server/postmaster.ts'
 import { RUN_AS, whyNoServer } from './support/programs.ts'
 import { queryDataDirectory, queryUrl } from './support/restored.ts'
 import { PASSWORD, TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 240_000 })
 
 const VERSION = 17
 const TASKS = 'SELECT id, title, length(filler) AS filler FROM task ORDER BY id'

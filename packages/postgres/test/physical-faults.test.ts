@@ -2,15 +2,13 @@ import type { ChildProcess } from 'node:child_process'
 import type { Socket } from 'node:net'
 import type { AdapterContext, BackupAdapter, BackupKind, BackupResult } from '@taskflow-backup/core'
 import { createBackup } from '@taskflow-backup/core'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { resolveConnection } from '../src/connection.ts'
 import { ReplicationConnection } from '../src/replication/connection.ts'
 import { CuttingProxy } from './support/cutting-proxy.ts'
 import { leftOnServer, logOnDisk, type PhysicalSite, physicalSite, plainMembers } from './support/physical.ts'
 import { whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 const VERSION = 17
 const missing = whyNoServer(VERSION)

@@ -9,15 +9,13 @@ import {
   restoreBackup,
   undoRestore,
 } from '@taskflow-backup/core'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readControlFile } from '../src/server/control-file.ts'
 import { runningPostmaster } from '../src/server/postmaster.ts'
 import { physicalPlan, restoredRows } from './support/physical-plan.ts'
 import { RUN_AS, VERSIONS, type Version, whyNoServer } from './support/programs.ts'
 import { queryDataDirectory } from './support/restored.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 })
 
 const NAMES = 'SELECT name FROM note ORDER BY id'
 const version = VERSIONS.findLast((one) => whyNoServer(one) === undefined) as Version

@@ -1,12 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { PostgresConnection } from '../src/index.ts'
 import { refuseServer } from '../src/physical/preflight.ts'
 import type { ServerFacts } from '../src/physical/server-facts.ts'
 import { physicalSite } from './support/physical.ts'
 import { whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 const missing = whyNoServer(16)
 const SECRET = 'the password of the role'

@@ -28,7 +28,7 @@ const KILLS = Number(process.env.TASKFLOW_KILLS ?? 16)
 /** A restore, a prune and three starts of a server: about 3 s on two processors that have nothing else to do. */
 const ROUND_MS = 20_000
 
-vi.setConfig({ testTimeout: 120_000 + KILLS * ROUND_MS, hookTimeout: 120_000 })
+vi.setConfig({ testTimeout: 300_000 + KILLS * ROUND_MS })
 
 const reason = process.platform === 'linux' ? whyNoServer(VERSION) : 'processes are looked for in /proc'
 if (reason) console.warn(`Restores are not killed: ${reason}`)

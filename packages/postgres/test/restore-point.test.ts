@@ -1,10 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createRestorePoint, slotHealth } from '../src/index.ts'
 import { physicalSite, plainMembers } from './support/physical.ts'
 import { whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 const missing = whyNoServer(15)
 describe.skipIf(missing)(`restore points and slots${missing ? ` (${missing})` : ''}`, () => {

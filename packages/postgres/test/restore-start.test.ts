@@ -12,7 +12,7 @@ import {
   type Runtime,
   restoreBackup,
 } from '@taskflow-backup/core'
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type PostgresOptions, postgres } from '../src/index.ts'
 import { readControlFile } from '../src/server/control-file.ts'
 import { endProcess, postmastersBelow, runningPostmaster } from '../src/server/postmaster.ts'
@@ -20,8 +20,6 @@ import { RUN_AS, VERSIONS, type Version, whyNoServer } from './support/programs.
 import type { RestoreOrders } from './support/restore-worker.ts'
 import { queryUrl } from './support/restored.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 const version = VERSIONS.findLast((one) => whyNoServer(one) === undefined) as Version
 if (version === undefined) console.warn(`No restored server is left running: ${whyNoServer(18)}`)

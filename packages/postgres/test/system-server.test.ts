@@ -3,15 +3,13 @@ import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createBackup, restoreBackup } from '@taskflow-backup/core'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { endProcess, postmastersBelow, runningPostmaster } from '../src/server/postmaster.ts'
 import { physicalSite, plainMembers } from './support/physical.ts'
 import { physicalPlan, restoredRows } from './support/physical-plan.ts'
 import { RUN_AS, systemServer, type Version, whyNoSystemServer } from './support/programs.ts'
 import { queryDataDirectory, queryUrl } from './support/restored.ts'
 import { type ServerOptions, TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000 })
 
 const reason = whyNoSystemServer()
 if (reason) console.warn(`The server of the system is not tried: ${reason}`)

@@ -3,7 +3,7 @@ import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { createBackup, type Manifest } from '@taskflow-backup/core'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parsePosition, type WalPosition } from '../src/position.ts'
 import {
   leftOnServer,
@@ -15,8 +15,6 @@ import {
 } from './support/physical.ts'
 import { installedProgram, RUN_AS, VERSIONS, whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 const SEGMENT = 16 * 1024 * 1024
 const SLOT = 'backup_slot'

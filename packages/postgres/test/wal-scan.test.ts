@@ -2,14 +2,12 @@ import { chown, copyFile, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createBackup, restoreBackup } from '@taskflow-backup/core'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { createdTablespaces } from '../src/child/wal-scan.ts'
 import { parseLsn } from '../src/position.ts'
 import { physicalPlan } from './support/physical-plan.ts'
 import { RUN_AS, VERSIONS, whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 240_000 })
 
 for (const version of VERSIONS) {
   const reason = whyNoServer(version)

@@ -1,12 +1,10 @@
 import { join } from 'node:path'
 import { createBackup } from '@taskflow-backup/core'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { parsePosition } from '../src/position.ts'
 import { physicalPlan, restoredRows } from './support/physical-plan.ts'
 import { whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 180_000 })
 
 const VERSION = 17
 const MIB = 2 ** 20

@@ -11,13 +11,11 @@ import {
   verifyBackup,
 } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { randomFrom } from './support/ledger.ts'
 import { type Place, test } from './support/place.ts'
 import { startScript } from './support/processes.ts'
 import { addTask, createTasks, tasksIn } from './support/tasks.ts'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 /** Runs the library's children as usual, and shows them. */
 function watched(onChild: (child: ChildProcess, job: string) => void = () => {}) {

@@ -1,9 +1,7 @@
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { takeImage } from './support/images.ts'
 import { createLedger, type LedgerShape, readLedger } from './support/ledger.ts'
 import { test } from './support/place.ts'
-
-vi.setConfig({ testTimeout: 180_000 })
 
 /** Images in a row; together there are more than forty. */
 const CASES: (LedgerShape & { images: number })[] = [

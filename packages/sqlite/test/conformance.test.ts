@@ -6,12 +6,10 @@ import { join } from 'node:path'
 import type { AdapterContext, BackupAdapter } from '@taskflow-backup/core'
 import { type AdapterInstance, adapterCases, runCases } from '@taskflow-backup/testing'
 import Database from 'better-sqlite3'
-import { describe, test, vi } from 'vitest'
+import { describe, test } from 'vitest'
 import { sqlite } from '../src/index.ts'
 import { addTask, createTasks } from './support/tasks.ts'
 import './support/processes.ts'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 async function create(): Promise<AdapterInstance> {
   const folder = await mkdtemp(join(tmpdir(), 'taskflow-sqlite-'))

@@ -11,11 +11,9 @@ import {
   type UndoRecord,
   undoRestore,
 } from '@taskflow-backup/core'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { type Place, test } from './support/place.ts'
 import { createTasks, tasksIn } from './support/tasks.ts'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const HOOK = fileURLToPath(new URL('support/crash-hook.ts', import.meta.url))
 const OLD = ['one', 'in the log only']

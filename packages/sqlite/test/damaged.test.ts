@@ -8,11 +8,9 @@ import {
   verifyBackup,
 } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { type Place, test } from './support/place.ts'
 import { createTasks, tasksIn } from './support/tasks.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const TITLES = Array.from({ length: 60 }, (_, i) => `task ${i} ${'x'.repeat(200)}`)
 

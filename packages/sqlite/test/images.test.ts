@@ -1,10 +1,8 @@
 import { join } from 'node:path'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { takeImage } from './support/images.ts'
 import { createLedger, readLedger } from './support/ledger.ts'
 import { test } from './support/place.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const PAGE_SIZES = [512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536]
 const JOURNAL_MODES = ['wal', 'delete', 'truncate', 'persist'] as const

@@ -1,12 +1,10 @@
 import { readdirSync } from 'node:fs'
 import { createBackup, restoreBackup, undoRestore } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { type Place, test } from './support/place.ts'
 import type { Agent } from './support/processes.ts'
 import { addTask, createTasks, tasksIn } from './support/tasks.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 /** Another process with an open connection that has read and done nothing since. */
 async function opener(place: Place, file = place.file): Promise<Agent> {

@@ -1,11 +1,9 @@
 import { existsSync, linkSync, mkdirSync, readdirSync, renameSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createBackup, ownIdentity, type ProcessIdentity, pruneBackups, restoreBackup } from '@taskflow-backup/core'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { type Place, test } from './support/place.ts'
 import { createTasks, tasksIn } from './support/tasks.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const DEAD: ProcessIdentity = { host: '', pid: 2 ** 22 + 1 }
 

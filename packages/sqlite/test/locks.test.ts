@@ -1,12 +1,10 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync, statSync } from 'node:fs'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import type { AgentTools } from './support/agent.ts'
 import { type Place, test } from './support/place.ts'
 import type { Agent } from './support/processes.ts'
 import { createTasks, tasksIn } from './support/tasks.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 // POSIX drops all locks that a process holds on a file when it closes any descriptor of it. An app that opens its own
 // database file beside SQLite loses rows that way: another process takes itself for the last one, and removes the log.

@@ -2,11 +2,9 @@ import { mkdirSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { createBackup, memory, restoreBackup, verifyBackup } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { contentOf, takeImage } from './support/images.ts'
 import { test } from './support/place.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const NAMES = [
   'with some spaces.db',

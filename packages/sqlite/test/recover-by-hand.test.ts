@@ -3,11 +3,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type BackupPlanOptions, createBackup } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { test } from './support/place.ts'
 import { createTasks } from './support/tasks.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const hasTool = (tool: string): boolean => spawnSync(tool, ['--version']).error === undefined
 

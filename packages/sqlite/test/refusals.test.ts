@@ -13,14 +13,12 @@ import {
 import { join } from 'node:path'
 import { createBackup, listBackups } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { type SqliteOptions, sqlite } from '../src/index.ts'
 import { assertRuntime } from '../src/runtime.ts'
 import { integrityOf, takeImage } from './support/images.ts'
 import { NOBODY, whyNotNobody } from './support/nobody.ts'
 import { type Place, test } from './support/place.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const isRoot = process.getuid?.() === 0
 

@@ -13,12 +13,10 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { createBackup, restoreBackup, undoRestore } from '@taskflow-backup/core'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { NOBODY, whyNotNobody } from './support/nobody.ts'
 import { test } from './support/place.ts'
 import { addTask, createTasks, tasksIn } from './support/tasks.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const isRoot = process.getuid?.() === 0
 const modeOf = (path: string): string => (statSync(path).mode & 0o7777).toString(8)

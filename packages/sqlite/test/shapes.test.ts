@@ -1,11 +1,9 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import Database from 'better-sqlite3'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { parseHeader } from '../src/child/header.ts'
 import { contentOf, integrityOf, takeImage } from './support/images.ts'
 import { type Place, test } from './support/place.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 /** Takes an image while the connection that made the database is still open, and compares the two. */
 async function expectSameImage(place: Place, make: (database: Database.Database) => void) {

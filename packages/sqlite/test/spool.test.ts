@@ -1,12 +1,10 @@
 import { readdirSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
-import { describe, expect, vi } from 'vitest'
+import { describe, expect } from 'vitest'
 import { hasRoomFor, Spool } from '../src/child/spool.ts'
 import { contentOf, integrityOf, takeImage } from './support/images.ts'
 import { type Place, test } from './support/place.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const MIB = 1024 * 1024
 

@@ -76,7 +76,7 @@ export async function recoversToAMoment(server: ServerUnderTest, folder: string)
 
   await server.startOn(dataDirectory)
   const inRecovery = async () => (await query(server.connection(), 'SELECT pg_is_in_recovery() AS is'))[0]?.is
-  await expect.poll(inRecovery, { timeout: 60_000 }).toBe(false)
+  await expect.poll(inRecovery).toBe(false)
   const restored = await query<{ id: number }>(server.connection(), 'SELECT id FROM entry ORDER BY id')
   expect(restored.map(({ id }) => id)).toEqual(expected)
   await query(server.connection(), 'INSERT INTO entry DEFAULT VALUES')
