@@ -78,7 +78,7 @@ describe('a large folder is listed by a thread', () => {
     // What was there when the folder was read, and is not when the thread comes to it.
     await put('p/a/full/a', 'p/d')
     const names = ['a/', 'b/', 'c', 'd', 'e/']
-    const objects = await collect(listInThread(root, 'p/', names) ?? [])
+    const objects = await collect(listInThread(root, 'p/', names) as AsyncIterable<ObjectInfo>)
     expect(objects.map(({ key }) => key)).toEqual(['p/a/full/a', 'p/d'])
     // A whole folder that goes at any moment.
     for (let at = 0; at < 1500; at++) await put(`q/${1000 + at}/full/a`)

@@ -32,6 +32,8 @@ export interface SqlSession {
 
 /** A query is short: it reads what the server knows. */
 const QUERY_TIMEOUT_MS = 60_000
+/** Into so many steps the longest time is cut in which the server says nothing. */
+const SILENT_STEPS = 20
 /** "10 percent processed." */
 const PERCENT = 3211
 
@@ -138,15 +140,16 @@ async function runStatement(
   const messages: ServerMessage[] = []
   let silent = false
   const cancel = (): void => void request.cancel()
-  const timer =
-    inactivityMs === undefined
-      ? undefined
-      : setTimeout(() => {
-          silent = true
-          cancel()
-        }, inactivityMs)
+  // Counted in steps: while this process itself stands still no step passes, and what the server said waits unread.
+  let silentSteps = 0
+  const listen = (): void => {
+    if (++silentSteps < SILENT_STEPS) return
+    silent = true
+    cancel()
+  }
+  const timer = inactivityMs === undefined ? undefined : setInterval(listen, inactivityMs / SILENT_STEPS)
   request.on('info', ({ number, message }: ServerMessage) => {
-    timer?.refresh()
+    silentSteps = 0
     messages.push({ number, message })
     const percent = number === PERCENT ? /\d+/.exec(message)?.[0] : undefined
     if (percent !== undefined) onPercent?.(Number(percent))
@@ -165,7 +168,7 @@ async function runStatement(
     }
     throw failure(error, doing)
   } finally {
-    clearTimeout(timer)
+    clearInterval(timer)
     signal?.removeEventListener('abort', cancel)
   }
 }

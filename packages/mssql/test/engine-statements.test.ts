@@ -187,7 +187,10 @@ describe('fake SQL Server: ordered faults', () => {
   test('a server that says nothing more, until it is cancelled', async () => {
     bench.fake.fail(/^BACKUP/, 'hang')
     const request = bench.client.pool.request()
-    setTimeout(() => request.cancel(), 50)
+    void expect
+      .poll(() => bench.fake.engine.faults.pending)
+      .toBe(0)
+      .then(() => request.cancel())
     await expect(request.batch(bench.backup('full', 'x', { devices: [disk('x')] }))).rejects.toMatchObject({
       code: 'ECANCEL',
     })

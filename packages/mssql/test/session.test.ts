@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { serverErrorsOf } from '../src/errors.ts'
 import { checkOptions } from '../src/options.ts'
 import { inSession, openSession, type SqlSession } from '../src/session.ts'
@@ -152,8 +152,12 @@ describe('a session with a fake SQL Server', () => {
 
   test('an abort ends a query that runs', async () => {
     const abort = new AbortController()
-    const session = await connect(await serve(hang), abort.signal)
-    setTimeout(() => abort.abort(), 50)
+    const asked = vi.fn(hang)
+    const session = await connect(await serve(asked), abort.signal)
+    void expect
+      .poll(() => asked.mock.calls.length)
+      .toBe(1)
+      .then(() => abort.abort())
     await expect(session.rows('SELECT x')).rejects.toMatchObject({ code: 'ABORTED' })
   })
 
@@ -172,6 +176,20 @@ describe('a session with a fake SQL Server', () => {
       retryable: true,
     })
     await session.run('TALKING', { inactivityMs: 400 })
+  })
+
+  test('time in which this process stood still is not silence of the server', async () => {
+    const session = await connect(
+      await serve(async (reply) => {
+        for (let percent = 1; percent <= 6; percent++) {
+          reply.say(progress(percent))
+          await sleep(20)
+          // Nobody can read meanwhile what was said.
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500)
+        }
+      }),
+    )
+    await session.run('TALKING', { inactivityMs: 300 })
   })
 
   test('a lost connection fails what runs and all that follows: it is never replaced', async () => {
@@ -198,10 +216,11 @@ describe('a session with a fake SQL Server', () => {
   })
 
   test('close leaves no connection, also while a statement hangs', async () => {
-    const server = await serve(hang)
+    const asked = vi.fn(hang)
+    const server = await serve(asked)
     const session = await openSession(optionsFor(server.port), new AbortController().signal)
     const running = session.run('BACKUP').catch((reason: unknown) => reason)
-    await sleep(50)
+    await expect.poll(() => asked.mock.calls.length).toBe(1)
     await session.close()
     expect(await running).toMatchObject({ code: 'SERVER_UNREACHABLE' })
     await expect.poll(() => server.sessions.length).toBe(0)
