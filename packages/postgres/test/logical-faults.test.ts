@@ -149,7 +149,7 @@ describe.skipIf(why !== undefined)(`faults while dumping and loading${why === un
     expect(await databases.list()).toEqual(['_live'])
     expect(await readdir(databases.temporary)).toEqual([])
     expect(programsOn(server.folder)).toEqual([])
-    expect(await databases.sessions()).toEqual([])
+    await expect.poll(() => databases.sessions()).toEqual([])
     expect(await databases.rows('SELECT count(*)::int FROM task')).toEqual([[10]])
   })
 
@@ -174,7 +174,7 @@ describe.skipIf(why !== undefined)(`faults while dumping and loading${why === un
     second.abort()
     expect((await restore).code).toBe('ABORTED')
     expect(programsOn(server.folder)).toEqual([])
-    expect(await databases.sessions()).toEqual([])
+    await expect.poll(() => databases.sessions()).toEqual([])
     expect(await databases.list()).toEqual(['_live'])
     expect(await readdir(databases.temporary)).toEqual([])
   })

@@ -11,9 +11,11 @@ import {
   type UndoRecord,
   undoRestore,
 } from '@taskflow-backup/core'
-import { describe, expect } from 'vitest'
+import { describe, expect, vi } from 'vitest'
 import { type Place, test } from './support/place.ts'
 import { createTasks, tasksIn } from './support/tasks.ts'
+
+vi.setConfig({ testTimeout: 900_000 }) // dozens of restores, one after another
 
 const HOOK = fileURLToPath(new URL('support/crash-hook.ts', import.meta.url))
 const OLD = ['one', 'in the log only']

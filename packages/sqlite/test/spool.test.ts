@@ -39,14 +39,6 @@ function gate(fromPiece: number) {
   return { beforePiece, waiting, open: () => open() }
 }
 
-async function until(condition: () => boolean, what: string): Promise<void> {
-  for (let i = 0; i < 400; i++) {
-    if (condition()) return
-    await sleep(25)
-  }
-  throw new Error(`Not within ten seconds: ${what}`)
-}
-
 const canTruncate = (database: Database.Database): boolean =>
   (database.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[])[0]?.busy === 0
 
@@ -58,7 +50,7 @@ describe('a slow destination', () => {
     const taking = takeImage(place, { releaseAfterMs: 0 }, { beforePiece })
     await waiting
     database.exec(`UPDATE t SET v = randomblob(1000)`)
-    await until(() => canTruncate(database), 'the log is emptied while the backup is still being stored')
+    await expect.poll(() => canTruncate(database)).toBe(true) // while the backup is still being stored
     expect(statSync(`${place.file}-wal`).size).toBe(0)
     expect(readdirSync(place.temporary)).toEqual([])
     open()
@@ -95,7 +87,7 @@ describe('a rollback journal', () => {
     const { beforePiece, waiting, open } = gate(2)
     const taking = takeImage(place, {}, { beforePiece })
     await waiting
-    await until(() => canWrite(database), 'a writer gets its lock while the backup is still being stored')
+    await expect.poll(() => canWrite(database)).toBe(true) // while the backup is still being stored
     open()
     const { path, facts } = await taking
     expect(integrityOf(path)).toBe('ok')

@@ -9,8 +9,8 @@ import pg from 'pg'
 import { RUN_AS } from './programs.ts'
 import { PASSWORD } from './server.ts'
 
-/** A restored server has little to do before it answers. */
-const ANSWER_MS = 60_000
+/** A restored server has little to do before it answers; this only ends what hangs. */
+const ANSWER_MS = 240_000
 
 type Row = Record<string, unknown>
 

@@ -21,6 +21,9 @@ export interface TakeOptions {
   readonly beforePiece?: () => Promise<unknown>
 }
 
+/** On a busy machine an image takes its time, and its writers leave it little. */
+const PATIENT = { busyTimeoutMs: 120_000, maxWriterBlockMs: 120_000, releaseAfterMs: 600_000 }
+
 /** Makes one image with the adapter alone and puts it into a file of its own, as it was sent. */
 export async function takeImage(
   place: Place,
@@ -28,7 +31,7 @@ export async function takeImage(
   take: TakeOptions = {},
 ): Promise<TakenImage> {
   const { compression = { algorithm: 'none', level: 0 }, context = place.context(), beforePiece } = take
-  const adapter = sqlite({ file: place.file, ...options })
+  const adapter = sqlite({ file: place.file, ...PATIENT, ...options })
   const request = { kind: 'full', id: 'none', startedAt: new Date(), fileStem: 'tasks', compression } as const
   const members = adapter.backup(request, context)
   const first = await members.next()
