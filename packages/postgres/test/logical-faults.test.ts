@@ -137,9 +137,7 @@ describe.skipIf(why !== undefined)(`faults while dumping and loading${why === un
     await createBackup(plan)
     const failed = failure(restoreBackup(plan))
     await untilRunning('pg_restore')
-    await expect
-      .poll(() => server.sql(`SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'`))
-      .toHaveLength(1)
+    await expect.poll(() => server.sql(`SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'`)).toHaveLength(1)
     await fault(databases)
     const error = await failed
     expect(error.code).toMatch(codes)
@@ -168,9 +166,7 @@ describe.skipIf(why !== undefined)(`faults while dumping and loading${why === un
     await createBackup(plan)
     const second = new AbortController()
     const restore = failure(restoreBackup(plan, { signal: second.signal }))
-    await expect
-      .poll(() => server.sql(`SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'`))
-      .toHaveLength(1)
+    await expect.poll(() => server.sql(`SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'`)).toHaveLength(1)
     second.abort()
     expect((await restore).code).toBe('ABORTED')
     expect(programsOn(server.folder)).toEqual([])

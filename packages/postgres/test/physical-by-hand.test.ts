@@ -73,9 +73,7 @@ test.for(Object.keys(GOALS) as (keyof typeof GOALS)[])('a full and its logs come
   if (RUN_AS) await promisify(execFile)('chown', ['-R', `${RUN_AS.uid}:${RUN_AS.gid}`, server.dataDirectory])
   await chmod(server.dataDirectory, 0o700)
   await server.run()
-  await expect
-    .poll(async () => (await server.sql('SELECT pg_is_in_recovery() AS is'))[0]?.is)
-    .toBe(false)
+  await expect.poll(async () => (await server.sql('SELECT pg_is_in_recovery() AS is'))[0]?.is).toBe(false)
   const rows = await server.sql<{ id: number }>('SELECT id FROM task ORDER BY id')
   expect(rows.map(({ id }) => id)).toEqual([1, 2, 3].slice(0, GOALS[goal]))
   expect(await server.sql('SELECT count(*)::int AS rows FROM filler')).toEqual([{ rows: 15_000 }])

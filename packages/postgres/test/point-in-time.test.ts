@@ -12,11 +12,6 @@ vi.setConfig({ testTimeout: 600_000 })
 
 /** `TASKFLOW_MOMENTS=5` for a quick look. */
 const MOMENTS = Number(process.env.TASKFLOW_MOMENTS ?? 20)
-/**
- * Two sessions that commit at the same time may come into the log in another order than their clocks say, and recovery
- * stops at the first commit that is later than its target. As PostgreSQL itself recovers.
- */
-const RACE_US = 20_000
 
 const atEnd: (() => Promise<unknown>)[] = []
 afterEach(async () => {
@@ -48,14 +43,20 @@ async function idsAt(plan: BackupPlan, server: TestServer, at?: Date) {
   return { ids: rows.map(({ id }) => id), recovery: result.recovery }
 }
 
-/** Every row that was committed until the moment, and none that was committed later. */
-function expectRowsOf(ids: readonly number[], truth: readonly Entry[], at: Date): void {
+/**
+ * Every row that was committed until the moment, and none that was committed later.
+ *
+ * Sessions that commit at the same time may come into the log in another order than their clocks say, and recovery
+ * stops at the first commit that is later than its target. So each session may miss the commit that it was at, however
+ * long that took on a busy machine. As PostgreSQL itself recovers.
+ */
+function expectRowsOf(ids: readonly number[], truth: readonly Entry[], at: Date, sessions: number): void {
   const limitUs = at.getTime() * 1000
   const restored = new Set(ids)
   const later = truth.filter(({ id, committedUs }) => restored.has(id) && committedUs > limitUs)
   expect(later, `committed after ${at.toISOString()}`).toEqual([])
-  const missing = truth.filter(({ id, committedUs }) => !restored.has(id) && committedUs <= limitUs - RACE_US)
-  expect(missing, `committed before ${at.toISOString()}`).toEqual([])
+  const missing = truth.filter(({ id, committedUs }) => !restored.has(id) && committedUs <= limitUs)
+  expect(missing.slice(sessions), `committed before ${at.toISOString()}`).toEqual([])
   expect(restored.size).toBe(ids.length)
 }
 
@@ -81,7 +82,7 @@ describe.each(versions)('PostgreSQL %s, killed while rows are written and the lo
     let safe: number[] = []
     const kinds = version >= 17 ? (['log', 'log', 'differential', 'log'] as const) : (['log', 'log', 'log'] as const)
     for (const kind of kinds) {
-      await sleep(500)
+      await Promise.all([writers.further(50), sleep(500)])
       const before = writers.acknowledged()
       const { manifest } = await createBackup(plan, { kind })
       expect(manifest.kind).toBe(kind)
@@ -96,7 +97,7 @@ describe.each(versions)('PostgreSQL %s, killed while rows are written and the lo
     expect(safe.filter((id) => !held.has(id))).toEqual([])
     expect(safe.length).toBeGreaterThan(100)
     for (const at of momentsBetween(full.manifest.consistentAt, last.consistentAt, MOMENTS)) {
-      expectRowsOf((await idsAt(plan, server, at)).ids, truth, at)
+      expectRowsOf((await idsAt(plan, server, at)).ids, truth, at, 2)
     }
   })
 })
@@ -118,7 +119,7 @@ describe.skipIf(version === undefined)('recovery across', () => {
     expect(await server.sql('SELECT timeline_id FROM pg_control_checkpoint()')).toEqual([{ timeline_id: 2 }])
     const promotedAt = Date.now()
     const later = Writers.start(server, 1)
-    await sleep(300)
+    await Promise.all([later.further(20), sleep(300)])
     await later.stop()
     const safe = later.acknowledged()
     await sleep(300)
@@ -134,7 +135,7 @@ describe.skipIf(version === undefined)('recovery across', () => {
       ...momentsBetween(full.manifest.consistentAt, new Date(promotedAt).toISOString(), 2),
       ...momentsBetween(new Date(promotedAt).toISOString(), manifest.consistentAt, 2),
     ]
-    for (const at of moments) expectRowsOf((await idsAt(plan, server, at)).ids, truth, at)
+    for (const at of moments) expectRowsOf((await idsAt(plan, server, at)).ids, truth, at, 1)
   })
 
   test('a new full: the time between the last log of one chain and the full of the next', async () => {
@@ -143,9 +144,9 @@ describe.skipIf(version === undefined)('recovery across', () => {
     const writers = Writers.start(server, 1)
     await createBackup(plan)
     const first = await createBackup(plan, { kind: 'log' })
-    await sleep(600)
+    await Promise.all([writers.further(50), sleep(600)])
     const second = await createBackup(plan)
-    await sleep(300)
+    await Promise.all([writers.further(20), sleep(300)])
     await createBackup(plan, { kind: 'log' })
     const truth = await committedEntries(server)
     await writers.stop()
@@ -155,7 +156,7 @@ describe.skipIf(version === undefined)('recovery across', () => {
       const { ids, recovery } = await idsAt(plan, server, at)
       expect(recovery.reachedAt).toEqual(at)
       expect(new Set(recovery.backups.map(({ chain }) => chain)).size).toBe(2)
-      expectRowsOf(ids, truth, at)
+      expectRowsOf(ids, truth, at, 1)
     }
   })
 

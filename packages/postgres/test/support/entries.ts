@@ -35,6 +35,12 @@ export class Writers {
     return [...this.#acknowledged].sort((a, b) => a - b)
   }
 
+  /** Waits until so many more rows have been committed, however busy the machine is. */
+  async further(rows: number): Promise<void> {
+    const wanted = this.#acknowledged.size + rows
+    while (this.#acknowledged.size < wanted) await sleep(5)
+  }
+
   async stop(): Promise<void> {
     this.#going = false
     await Promise.all(this.#done)

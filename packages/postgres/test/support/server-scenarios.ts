@@ -54,10 +54,12 @@ export async function recoversToAMoment(server: ServerUnderTest, folder: string)
   if (server.version >= 17) await createBackup(plan, { kind: 'differential' })
   const reached: number[] = []
   for (let log = 0; log < 3; log++) {
-    await sleep(1000)
+    await untilRowsCame(server.connection(), 30)
+    await sleep(500) // a log is believed up to a moment before it was made
     const { manifest } = await createBackup(plan, { kind: 'log' })
     reached.push(Date.parse(manifest.consistentAt))
   }
+  await untilRowsCame(server.connection(), 1)
   const truth = await query<{ id: number; us: string }>(server.connection(), TRUTH)
   await server.kill()
   expect((await inserted).length).toBeGreaterThanOrEqual(truth.length)
@@ -80,6 +82,14 @@ export async function recoversToAMoment(server: ServerUnderTest, folder: string)
   const restored = await query<{ id: number }>(server.connection(), 'SELECT id FROM entry ORDER BY id')
   expect(restored.map(({ id }) => id)).toEqual(expected)
   await query(server.connection(), 'INSERT INTO entry DEFAULT VALUES')
+}
+
+/** Waits until so many more rows are there, however busy the machine is. */
+async function untilRowsCame(connection: PostgresConnection, more: number): Promise<void> {
+  const text = 'SELECT count(*)::int AS rows FROM entry'
+  const count = async () => (await query<{ rows: number }>(connection, text))[0]?.rows ?? 0
+  const before = await count()
+  await expect.poll(count).toBeGreaterThanOrEqual(before + more)
 }
 
 /** One row in each transaction, from one session: the order of commits is that of the rows. */
