@@ -19,7 +19,7 @@ beforeAll(async () => {
   const own = docstringBlocks().filter((block) => block.language === 'ts' && runnable(block))
   workshop = await writeSnippets([...pages.map((blocks) => blocks.filter(runnable)), ...own.map((block) => [block])])
   outcomes = await runSnippets(workshop)
-}, 300_000)
+}, 900_000)
 
 afterAll(() => workshop?.remove())
 

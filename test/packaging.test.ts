@@ -25,7 +25,7 @@ beforeAll(async () => {
     if (!noAnswer.test(String(error))) throw error
     skipReason = 'the npm registry does not answer'
   }
-}, 300_000)
+}, 900_000)
 
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
@@ -75,7 +75,6 @@ test.each([
       testing: true,
     })
   },
-  120_000,
 )
 
 async function installTarballs(): Promise<void> {

@@ -23,8 +23,8 @@ for (const file of JSON.parse(readFileSync(jobs, 'utf8')) as string[]) {
   outcomes.push(outcome)
   const limit = new AbortController()
   try {
-    const late = sleep(60_000, undefined, { signal: limit.signal }).then(() => {
-      throw new Error('It did not end within a minute.')
+    const late = sleep(240_000, undefined, { signal: limit.signal }).then(() => {
+      throw new Error('It did not end within four minutes.')
     })
     await Promise.race([import(pathToFileURL(file).href), late])
   } catch (error) {

@@ -48,7 +48,7 @@ describe.skipIf(version === undefined)(`a restore that leaves PostgreSQL ${versi
   })
   afterEach(async () => {
     for (const pid of await postmastersBelow(server.folder, join(server.folder, 'restored')))
-      if (pid !== server.pid) await endProcess(pid, 'SIGKILL', 10_000)
+      if (pid !== server.pid) await endProcess(pid, 'SIGKILL', 240_000)
     for (const name of await fs.readdir(server.folder))
       if (name.includes('restored')) await fs.rm(join(server.folder, name), { recursive: true })
   })

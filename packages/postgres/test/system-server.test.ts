@@ -21,7 +21,7 @@ describe.skipIf(reason)(`the server of the system, PostgreSQL ${version}`, () =>
   afterEach(async () => {
     await server?.stop()
     for (const pid of await postmastersBelow(server.folder, join(server.folder, 'restored')))
-      await endProcess(pid, 'SIGKILL', 10_000)
+      await endProcess(pid, 'SIGKILL', 240_000)
     await server.destroy()
   })
 
@@ -85,7 +85,7 @@ describe.skipIf(reason)(`the server of the system, PostgreSQL ${version}`, () =>
     const url = `postgres://postgres@${encodeURIComponent(join(server.folder, socket))}:5432/postgres`
     expect(await queryUrl(url, NAMES)).toEqual(rows)
     expect(await queryUrl(url, 'SHOW max_connections')).toEqual([{ max_connections: '37' }])
-    expect(await endProcess((await runningPostmaster(to)) as number, 'SIGINT', 30_000)).toBe(true)
+    expect(await endProcess((await runningPostmaster(to)) as number, 'SIGINT', 240_000)).toBe(true)
     // What the finding says is what it needs: the live one's configuration, led to the new place.
     const lent = ['-c', `config_file=${join(server.folder, 'etc', 'postgresql.conf')}`]
     const led = ['-c', `data_directory=${to}`, '-c', 'external_pid_file=']

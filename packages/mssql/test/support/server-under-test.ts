@@ -121,7 +121,7 @@ export async function dropDatabases(server: ServerUnderTest, prefix: string): Pr
 
 /** A server notices a moment later that a client is gone. */
 export async function locksLeft(server: ServerUnderTest): Promise<readonly string[]> {
-  for (let round = 0; round < 200; round++) {
+  for (let round = 0; round < 6000; round++) {
     if ((await server.locks()).length === 0) return []
     await sleep(10)
   }

@@ -130,7 +130,7 @@ export class TestServer {
         )
       )
         return
-      if (round > 600) throw new Error(`PostgreSQL ${this.version} does not answer: ${this.log().slice(-2000)}`)
+      if (round > 6000) throw new Error(`PostgreSQL ${this.version} does not answer: ${this.log().slice(-2000)}`)
       await sleep(30)
     }
   }

@@ -141,7 +141,7 @@ export function fullRequest(plan: BackupPlan): BackupRequest {
 export async function assertLoopIsFree(before: readonly string[]): Promise<void> {
   const allowed = countsOf(before)
   let held: string[] = []
-  for (let round = 0; round < 40; round++) {
+  for (let round = 0; round < 200; round++) {
     held = [...countsOf(process.getActiveResourcesInfo())].flatMap(([kind, count]) =>
       count > (allowed.get(kind) ?? 0) ? [kind] : [],
     )
