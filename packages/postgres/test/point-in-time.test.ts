@@ -8,7 +8,7 @@ import { physicalPlan, restoredRows } from './support/physical-plan.ts'
 import { VERSIONS, type Version, whyNoServer } from './support/programs.ts'
 import { type ServerOptions, TestServer } from './support/server.ts'
 
-vi.setConfig({ testTimeout: 600_000 })
+vi.setConfig({ testTimeout: 1_800_000 })
 
 /** `TASKFLOW_MOMENTS=5` for a quick look. */
 const MOMENTS = Number(process.env.TASKFLOW_MOMENTS ?? 20)
