@@ -13,7 +13,7 @@ import { programsOn } from './support/processes.ts'
 import { clientPrograms } from './support/programs.ts'
 import type { TestServer } from './support/server.ts'
 
-vi.setConfig({ testTimeout: 600_000 })
+vi.setConfig({ testTimeout: 1_800_000 })
 
 /** `TASKFLOW_KILLS=500` for a long night. */
 const KILLS = Number(process.env.TASKFLOW_KILLS ?? 16)
