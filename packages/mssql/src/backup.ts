@@ -11,6 +11,7 @@ import { assertContinued, assertContinues } from './base.ts'
 import { toJson } from './details.ts'
 import { type MadeRow, readMade } from './history.ts'
 import type { ScannedFile } from './jobs.ts'
+import { type LogMark, readMarks } from './marks.ts'
 import type { CheckedOptions } from './options.ts'
 import { nativeCompression, type SizeEstimate } from './preflight.ts'
 import { BackupProgress } from './progress.ts'
@@ -64,10 +65,12 @@ export async function* backupDatabase(
     const made = await readMade(session, { database: source.database.name, name: request.id, paths })
     assertContinued(request, made)
     const files = await readFiles(session, source.database.name)
+    const isLog = made.kind === 'log'
+    const marks = isLog ? await readMarks(session, { ...made, database: source.database.name }) : undefined
     progress.wrote(made.bytes)
     const scanned = yield* delivery.members({ session, row: made })
     assertSame(scanned, made)
-    const facts = toFacts({ options, request, source, delivery, made, files, before, after })
+    const facts = toFacts({ options, request, source, delivery, made, marks, files, before, after })
     complete = true
     return facts
   } finally {
@@ -128,12 +131,14 @@ interface Results {
   readonly source: Source
   readonly delivery: Delivery
   readonly made: MadeRow
+  /** Of a log, where the server tells them. */
+  readonly marks: readonly LogMark[] | undefined
   readonly files: Awaited<ReturnType<typeof readFiles>>
   readonly before: ServerClock
   readonly after: ServerClock
 }
 
-function toFacts({ options, request, source, delivery, made, files, before, after }: Results): BackupFacts {
+function toFacts({ options, request, source, delivery, made, marks, files, before, after }: Results): BackupFacts {
   const { server, database } = source
   const { kind, compression } = request
   const isLog = kind === 'log'
@@ -157,6 +162,7 @@ function toFacts({ options, request, source, delivery, made, files, before, afte
     nativeCompression: native,
     ...(options.serverEncryption && { serverCertificate: options.serverEncryption.serverCertificate }),
     ...(isLog && made.hasBulkLoggedData && { bulkLogged: true }),
+    ...(marks && { marks }),
     ...(made.collation !== undefined && { collation: made.collation }),
     compatibilityLevel: made.compatibilityLevel,
     transfer: options.transfer.type,
@@ -172,6 +178,9 @@ function toFacts({ options, request, source, delivery, made, files, before, afte
     notes: [
       ...(isLog && made.hasBulkLoggedData
         ? ['It has changes that were logged in bulk: it can be restored as a whole, but to no moment inside it.']
+        : []),
+      ...(isLog && !marks
+        ? ['The server did not tell its marked transactions: a restore to a mark looks for it in every log.']
         : []),
       ...(delivery.stays
         ? [`The backup itself is on the server: ${delivery.devices.map(({ path }) => path).join(', ')}`]

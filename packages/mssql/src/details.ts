@@ -1,4 +1,5 @@
 import { BackupError, type JsonValue, type Manifest } from '@taskflow-backup/core'
+import type { LogMark } from './marks.ts'
 import type { Transfer } from './transfer/options.ts'
 
 /** A file of the database, as the server that made the backup had it. */
@@ -34,6 +35,8 @@ export interface MssqlDetails {
   readonly serverCertificate?: string
   /** A log with changes that were logged in bulk: it can be restored as a whole only. */
   readonly bulkLogged?: boolean
+  /** Of a log: its marked transactions in their order. Absent: the login may not see them, or there are too many. */
+  readonly marks?: readonly LogMark[]
   readonly collation?: string
   readonly compatibilityLevel: number
   readonly transfer: Transfer['type']

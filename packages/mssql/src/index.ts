@@ -13,6 +13,7 @@ export {
 } from './chain.ts'
 export { formatLsn, type Lsn, parseLsn } from './lsn.ts'
 export type { MssqlOptions, MssqlRestoreOptions, ServerEncryption } from './options.ts'
+export type { MssqlRestoreTarget } from './restore/stop-point.ts'
 export type {
   OnServerTransfer,
   ReadBackTransfer,

@@ -65,6 +65,7 @@ describe.each(places)('$name', ({ name, start, reason, isReal }) => {
     scenarios.restoresAChain,
   )
   scenario('a restore stops at a moment between two rows', scenarios.recoversToAMoment)
+  scenario('a restore stops at a marked transaction, and before it', scenarios.recoversToAMarkOfMsdb)
   scenario('a folder of its files leads to a marked transaction', recoversToAMark)
   scenario('a restore swaps the live database, and undo swaps it back', scenarios.swapsTheLiveDatabase)
   scenario('a restore replaces the live database', scenarios.replacesTheLiveDatabase)

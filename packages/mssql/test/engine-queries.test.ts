@@ -27,7 +27,16 @@ describe('fake SQL Server: queries', () => {
   const texts = Object.entries(queries).flatMap(([name, text]): [string, string][] =>
     typeof text === 'string' ? [[name, text]] : [],
   )
-  const params = { database: 'app', name: 'full', mediaSetId: 101, pattern: 'a%', path: BACKUPS, resource: 'r' }
+  const params = {
+    database: 'app',
+    name: 'full',
+    mediaSetId: 101,
+    pattern: 'a%',
+    path: BACKUPS,
+    resource: 'r',
+    firstLsn: '0',
+    lastLsn: '9'.repeat(25),
+  }
 
   test.each(texts)('%s is answered', async (name, text) => {
     await must(bench.backup('full', 'full'))

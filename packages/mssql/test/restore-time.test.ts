@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type BackupError, type OpenBackup, planRecovery, restoreBackup } from '@taskflow-backup/core'
 import { afterEach, describe, expect, test } from 'vitest'
 import { readSteps } from '../src/restore/roll.ts'
+import { planStops } from '../src/restore/stops.ts'
 import { LIVE, type RestoreSite, restoreSite } from './support/restore-site.ts'
 
 let site: RestoreSite
@@ -131,10 +132,11 @@ describe('fake SQL Server: a restore to a moment', () => {
         },
       }) as unknown as OpenBackup
     const backups = [step('full', {}), step('log', { bulkLogged: true })]
-    expect(() => readSteps(backups, new Date())).toThrow(
+    const at = (list: readonly OpenBackup[]) => planStops(readSteps(list), { kind: 'time', at: new Date() })
+    expect(() => at(backups)).toThrow(
       expect.objectContaining({ code: 'POINT_UNREACHABLE', message: expect.stringContaining('the log') }),
     )
-    expect(readSteps(backups, undefined)).toHaveLength(2)
-    expect(readSteps([...backups, step('log', {})], new Date())).toHaveLength(3)
+    expect(planStops(readSteps(backups), undefined)(1, () => {})).toBeUndefined()
+    expect(at([...backups, step('log', { consistentAt: '2026-01-01' })])(1, () => {})).toBeUndefined()
   })
 })

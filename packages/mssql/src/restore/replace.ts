@@ -12,6 +12,7 @@ import { deleteOnServer } from '../transfer/server-files.ts'
 import { dropDatabase, giveBackAccess, insist } from './databases.ts'
 import { placeNewFiles } from './files.ts'
 import { rollForward, type Step } from './roll.ts'
+import type { StopPoint } from './stop-point.ts'
 import { assertReplaceable, findDatabase, refuseSessions } from './target.ts'
 import { REPLACED } from './undo.ts'
 import type { RestoreWork } from './work.ts'
@@ -21,7 +22,7 @@ export interface ReplaceOrders {
   /** The same content, restored and checked beside it. */
   readonly staging: string
   readonly steps: readonly Step[]
-  readonly at?: Date
+  readonly stop?: StopPoint
   readonly overwrite: boolean
   readonly evenIfInUse: boolean
   /** Called when the live database begins to be overwritten. */
@@ -40,7 +41,7 @@ export async function replaceDatabase(
   orders: ReplaceOrders,
   given: AdapterContext,
 ): Promise<Pick<UndoRecord, 'target' | 'kept' | 'promotedAt'>> {
-  const { live, steps, at, overwrite, evenIfInUse } = orders
+  const { live, steps, stop, overwrite, evenIfInUse } = orders
   // From here on an abort would leave half of a database.
   const ctx = { ...given, signal: new AbortController().signal }
   const promotedAt = ctx.now()
@@ -59,7 +60,7 @@ export async function replaceDatabase(
       {
         database: live.name,
         steps,
-        ...(at && { at }),
+        ...(stop && { stop }),
         replace: true,
         place: (file) =>
           files.find(({ logicalName }) => logicalName === file.LogicalName)?.physicalName ?? placeNew(file),

@@ -16,8 +16,9 @@ import { clearLeftovers } from './leftovers.ts'
 import { stagingName } from './names.ts'
 import { replaceDatabase } from './replace.ts'
 import { readSteps, rollForward, type Step } from './roll.ts'
+import { planStops } from './stops.ts'
 import { swapDatabases } from './swap.ts'
-import { assertRestorable, checkTarget, findDatabase, type RestorePlace } from './target.ts'
+import { assertRestorable, checkTarget, findDatabase, type RestorePlace, readPlace } from './target.ts'
 import { RestoreWork } from './work.ts'
 
 /** Restores into a new database beside the target, on the same server. */
@@ -27,13 +28,15 @@ export async function stageRestore(
   ctx: AdapterContext,
 ): Promise<StagedRestore> {
   throwIfAborted(ctx.signal)
-  const steps = readSteps(request.backups, request.at)
+  const steps = readSteps(request.backups)
+  const wanted = readPlace(options, request)
+  planStops(steps, wanted.stop) // whether they lead there at all
   const work = await RestoreWork.begin(options, ctx)
   let staging: string | undefined
   try {
     const session = await work.session()
     const server = await readServer(session)
-    const place = await checkTarget(session, options, request)
+    const place = await checkTarget(session, wanted, request)
     for (const { backup, details } of steps)
       await assertRestorable(session, server, { engineVersion: backup.manifest.source.engineVersion, details })
     // What a killed restore left goes with the next one.
@@ -41,8 +44,8 @@ export async function stageRestore(
     const target = place.name ?? options.database
     staging = stagingName(target, work.id)
     const files = placeNewFiles(options, server, { target, workId: work.id })
-    const { at } = request
-    await rollForward(options, work, { database: staging, steps, place: files, ...(at && { at }) }, ctx)
+    const { stop } = place
+    await rollForward(options, work, { database: staging, steps, place: files, ...(stop && { stop }) }, ctx)
     return new Staged({ options, work, staging, place, steps, request })
   } catch (error) {
     if (staging !== undefined)
@@ -84,9 +87,9 @@ class Staged implements StagedRestore {
 
   async promote(ctx: AdapterContext): Promise<UndoRecord> {
     const { options, work, staging, place, steps, request } = this.#facts
-    const { name, overwrite } = place
+    const { name, overwrite, stop } = place
     if (name === undefined) throw new BackupError('CONTRACT_BROKEN', 'A scratch restore cannot be promoted.')
-    const { at, evenIfInUse } = request
+    const { evenIfInUse } = request
     const live = options.restore.method === 'replace' && (await findDatabase(await work.session(), name))
     if (!live) {
       const orders = { incoming: staging, target: name, overwrite, evenIfInUse, isOurs: true }
@@ -95,7 +98,7 @@ class Staged implements StagedRestore {
     const onBegin = (): void => {
       this.#needed = true
     }
-    const orders = { live, staging, steps, ...(at && { at }), overwrite, evenIfInUse, onBegin }
+    const orders = { live, staging, steps, ...(stop && { stop }), overwrite, evenIfInUse, onBegin }
     const replaced = await replaceDatabase(options, work, orders, ctx)
     this.#needed = false
     return { engine: ENGINE, ...replaced }

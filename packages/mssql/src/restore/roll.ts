@@ -2,10 +2,11 @@ import { type AdapterContext, BackupError, type OpenBackup, throwIfAborted } fro
 import { type MssqlDetails, readDetails } from '../details.ts'
 import { serverErrorsOf } from '../errors.ts'
 import type { CheckedOptions } from '../options.ts'
-import { type OffsetSample, stopTime } from '../server-time.ts'
 import type { SqlSession } from '../session.ts'
 import { fileListStatement, recoverStatement, restoreStatement } from '../statements/restore.ts'
 import { type FileListRow, type PlaceFile, Placement } from './files.ts'
+import type { StopPoint } from './stop-point.ts'
+import { describeStop, planStops, type Stop } from './stops.ts'
 import { type Supplied, supply } from './supply.ts'
 import { findDatabase } from './target.ts'
 import type { RestoreWork } from './work.ts'
@@ -18,7 +19,8 @@ const STOP_TOO_EARLY = 4335
 export interface RollOrders {
   readonly database: string
   readonly steps: readonly Step[]
-  readonly at?: Date
+  /** Default: the end of the last backup. */
+  readonly stop?: StopPoint
   readonly place: PlaceFile
   /** Over a database that is there. */
   readonly replace?: boolean
@@ -35,19 +37,12 @@ export interface Step {
 /**
  * Reads what the manifests tell, before anything is made.
  *
- * @throws `MANIFEST_DAMAGED`, `POINT_UNREACHABLE` for a moment inside of a log that can be restored as a whole only
+ * @throws `MANIFEST_DAMAGED`
  */
-export function readSteps(backups: readonly OpenBackup[], at: Date | undefined): readonly Step[] {
+export function readSteps(backups: readonly OpenBackup[]): readonly Step[] {
   const steps = backups.map((backup) => ({ backup, details: readDetails(backup.manifest) }))
-  const last = steps.at(-1)
-  if (!last || steps[0]?.backup.manifest.kind !== 'full')
+  if (steps[0]?.backup.manifest.kind !== 'full')
     throw new BackupError('CONTRACT_BROKEN', 'A restore begins with a full backup.')
-  if (at && last.details.bulkLogged)
-    throw new BackupError(
-      'POINT_UNREACHABLE',
-      `${last.backup.manifest.id} has changes that were logged in bulk: no restore can stop inside it.`,
-      { hint: 'Restore to the end of that log, or of the one before, by their ids.' },
-    )
   return steps
 }
 
@@ -58,24 +53,25 @@ export async function rollForward(
   orders: RollOrders,
   ctx: AdapterContext,
 ): Promise<void> {
-  const { steps, database } = orders
+  const { steps, database, stop: point } = orders
+  const stops = planStops(steps, point)
   const placement = new Placement(orders.place)
   const tell = progressOf(steps, ctx)
   for (const [index, { backup }] of steps.entries()) {
     throwIfAborted(ctx.signal)
-    const stopAt = stopFor(orders, index, ctx)
+    const stop = stops(index, ctx.onWarning)
     const supplied = await supply(options, work, backup, ctx)
     try {
       const session = await work.session()
-      const statement = await statementFor(session, { orders, supplied, placement, index, stopAt })
+      const statement = await statementFor(session, { orders, supplied, placement, index, stop })
       if (index === 0) orders.onBegin?.()
       await session.run(statement, {
         signal: ctx.signal,
         inactivityMs: options.inactivityTimeoutMs,
         onPercent: (percent) => tell(index, percent),
       })
-      // With STOPAT the server opens the database as soon as the moment is reached, and not before.
-      if (stopAt !== undefined && (await findDatabase(session, database))?.state === 'ONLINE') return
+      // With a stop the server opens the database as soon as that is reached, and not before.
+      if (stop && (await findDatabase(session, database))?.state === 'ONLINE') return
     } catch (error) {
       throw explained(error)
     } finally {
@@ -85,6 +81,10 @@ export async function rollForward(
     }
   }
   throwIfAborted(ctx.signal)
+  if (point && point.kind !== 'time')
+    throw new BackupError('POINT_UNREACHABLE', `The server did not find ${describeStop(point)} in these log backups.`, {
+      hint: 'Names of marks are compared to the letter. Give `id`, of a log backup that was made after it.',
+    })
   await (await work.session()).run(recoverStatement(database), { signal: ctx.signal })
 }
 
@@ -93,12 +93,12 @@ interface StatementOrders {
   readonly supplied: Supplied
   readonly placement: Placement
   readonly index: number
-  readonly stopAt: string | undefined
+  readonly stop: Stop | undefined
 }
 
 async function statementFor(
   session: SqlSession,
-  { orders, supplied: { devices, credential }, placement, index, stopAt }: StatementOrders,
+  { orders, supplied: { devices, credential }, placement, index, stop }: StatementOrders,
 ): Promise<string> {
   const files = await session.rows<FileListRow>(
     fileListStatement(devices, { ...(credential !== undefined && { credential }) }),
@@ -108,41 +108,14 @@ async function statementFor(
     database: orders.database,
     devices,
     moves: placement.movesFor(files),
-    recovery: stopAt === undefined ? 'norecovery' : 'recovery',
+    recovery: stop ? 'recovery' : 'norecovery',
     replace: orders.replace === true && index === 0,
     checksum: true,
     statsPercent: STATS_PERCENT,
-    ...(stopAt !== undefined && { stopAt }),
+    ...stop,
     ...(credential !== undefined && { credential }),
   })
 }
-
-/**
- * Local time at which the restore of a backup is to stop; `undefined` for one that is restored as a whole. Every log has
- * one: also one that ends before the moment may hold what was committed after it, while it was being backed up.
- */
-function stopFor({ steps, at }: RollOrders, index: number, { onWarning }: AdapterContext): string | undefined {
-  const [before, own] = [steps[index - 1], steps[index]]
-  // Of a log with bulk changes the server refuses any stop.
-  if (!at || !before || own?.backup.manifest.kind !== 'log' || own.details.bulkLogged) return undefined
-  const [earlier, later] = [clockAfter(before), clockAfter(own)]
-  if (at.getTime() >= later.at) {
-    // All that it held at its end is wanted, whatever the clock showed: the later of the two times leaves nothing out.
-    const whole = earlier.offsetMinutes > later.offsetMinutes ? earlier : later
-    return stopTime(at.getTime(), whole, whole).stopAt
-  }
-  const { stopAt, isExact } = stopTime(at.getTime(), earlier, later)
-  if (!isExact)
-    onWarning(
-      'The clock of the server was changed within the log that holds the moment: the restore may stop up to that change too early.',
-    )
-  return stopAt
-}
-
-const clockAfter = ({ backup, details }: Step): OffsetSample => ({
-  at: Date.parse(backup.manifest.consistentAt),
-  offsetMinutes: details.utcOffsetMinutesAfter,
-})
 
 function explained(error: unknown): unknown {
   if (!serverErrorsOf(error).some(({ number }) => number === STOP_TOO_EARLY)) return error

@@ -7,6 +7,7 @@ import type { ServerFacts } from '../server-facts.ts'
 import type { SqlSession } from '../session.ts'
 import { DATABASE_FACTS, type DatabaseFactsRow, SESSIONS_OF, type SessionRow } from '../statements/queries.ts'
 import { isDatabaseName, isSystemDatabase } from './names.ts'
+import { readTarget, type StopPoint } from './stop-point.ts'
 
 /** Where a restore goes. */
 export interface RestorePlace {
@@ -14,6 +15,8 @@ export interface RestorePlace {
   readonly name?: string
   /** False when nothing may be there. */
   readonly overwrite: boolean
+  /** Default: the end of the last backup. */
+  readonly stop?: StopPoint
 }
 
 /** A client that has just disconnected is listed for a moment longer. */
@@ -26,17 +29,16 @@ export async function findDatabase(session: SqlSession, database: string): Promi
 }
 
 /**
- * Reads the target and refuses what cannot be used, before anything is touched.
+ * Reads what was given as target, without asking the server.
  *
- * @throws `TARGET_INVALID`, `TARGET_EXISTS`, `DATABASE_IN_USE`
+ * @throws `TARGET_INVALID`
  */
-export async function checkTarget(
-  session: SqlSession,
-  { database }: CheckedOptions,
-  { target, evenIfInUse }: RestoreRequest,
-): Promise<RestorePlace> {
-  if (target.kind === 'scratch') return { overwrite: false }
-  const name = target.kind === 'live' ? database : target.to
+export function readPlace(
+  { database }: Pick<CheckedOptions, 'database'>,
+  { target, at }: RestoreRequest,
+): RestorePlace {
+  const { database: name, stop } = readTarget(target.kind === 'place' ? target.to : database, at)
+  if (target.kind === 'scratch') return { overwrite: false, ...(stop && { stop }) }
   if (!isDatabaseName(name) || isSystemDatabase(name))
     throw new BackupError(
       'TARGET_INVALID',
@@ -45,14 +47,28 @@ export async function checkTarget(
         hint: 'Give the name of a database on the server that the adapter is connected to; it is made when it is not there.',
       },
     )
-  const overwrite = target.kind === 'live' || target.overwrite
+  return { name, overwrite: target.kind === 'live' || target.overwrite, ...(stop && { stop }) }
+}
+
+/**
+ * Refuses a target that cannot be used, before anything is touched.
+ *
+ * @throws `TARGET_INVALID`, `TARGET_EXISTS`, `DATABASE_IN_USE`
+ */
+export async function checkTarget(
+  session: SqlSession,
+  place: RestorePlace,
+  { evenIfInUse }: Pick<RestoreRequest, 'evenIfInUse'>,
+): Promise<RestorePlace> {
+  const { name, overwrite } = place
+  if (name === undefined) return place
   const there = await findDatabase(session, name)
   if (there) {
     assertReplaceable(there, overwrite)
     // Looked at again when it is promoted; this look spares the wait.
     if (!evenIfInUse) await refuseSessions(session, there.name)
   }
-  return { name, overwrite }
+  return place
 }
 
 /** @throws `TARGET_EXISTS`, or `TARGET_INVALID` for a database that the server cannot rename */

@@ -260,8 +260,11 @@ export interface LogMarkRow {
   readonly markedAt: string
 }
 
-/** The newest 1000 marked transactions of `@database`, newest first. */
-export const LOG_MARKS = `SELECT TOP (1000)
+/**
+ * Marked transactions of `@database` from `@firstLsn` (decimal) on and before `@lastLsn`, in their order; one more than
+ * are of use.
+ */
+export const LOG_MARKS = `SELECT TOP (1001)
   m.mark_name AS mark,
   m.description AS description,
   m.user_name AS userName,
@@ -269,7 +272,8 @@ export const LOG_MARKS = `SELECT TOP (1000)
   CONVERT(varchar(23), m.mark_time, 126) AS markedAt
 FROM msdb.dbo.logmarkhistory AS m
 WHERE m.database_name = @database
-ORDER BY m.mark_time DESC;`
+  AND m.lsn >= CAST(@firstLsn AS numeric(25, 0)) AND m.lsn < CAST(@lastLsn AS numeric(25, 0))
+ORDER BY m.lsn;`
 
 /** Answer of {@link DATABASES_LIKE}: one row for each database. */
 export interface DatabaseRow {

@@ -72,9 +72,12 @@ answer<Rows.LogMarkRow>(texts.LOG_MARKS, {
   columns: { mark: 'nvarchar', description: 'nvarchar', userName: 'nvarchar', lsn: 'varchar', markedAt: 'varchar' },
   rows: ({ engine }, ask) => {
     const same = String(ask('database')).toLowerCase()
+    const [first, last] = [BigInt(String(ask('firstLsn'))), BigInt(String(ask('lastLsn')))]
+    // msdb keeps those of a past that a restore has left as well.
     return engine.history.marks
-      .filter(({ database }) => database.toLowerCase() === same)
-      .sort((left, right) => right.at - left.at)
+      .filter(({ database, lsn }) => database.toLowerCase() === same && lsn >= first && lsn < last)
+      .sort((left, right) => (left.lsn < right.lsn ? -1 : 1))
+      .slice(0, 1001)
       .map(({ mark, lsn, at }) => ({
         mark,
         description: null,
