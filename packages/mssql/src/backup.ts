@@ -17,7 +17,7 @@ import { nativeCompression, type SizeEstimate } from './preflight.ts'
 import { BackupProgress } from './progress.ts'
 import { readClock, readFiles, type ServerClock, toSourceFacts } from './server-facts.ts'
 import { inSession, openSession, type SqlSession } from './session.ts'
-import { look, type Source } from './source.ts'
+import { lookFor, type Source } from './source.ts'
 import { backupStatement } from './statements/backup.ts'
 import { createDelivery, type Delivery } from './transfer/delivery.ts'
 import { WORK_ID_LENGTH } from './transfer/names.ts'
@@ -42,7 +42,7 @@ export async function* backupDatabase(
   let complete = false
   try {
     await lockWork(session, workId)
-    const source = await look(session, options, request.kind)
+    const source = await lookFor(request.kind, session, options, ctx)
     assertContinues(request, source.database, source.permissions)
     const progress = new BackupProgress(ctx, source.estimate?.bytes)
     delivery = createDelivery({

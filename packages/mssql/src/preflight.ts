@@ -21,17 +21,22 @@ export async function readPermissions(session: SqlSession, database: string): Pr
   return row
 }
 
-/** @throws `PRIVILEGE_MISSING` naming each permission that is missing, with the statement that grants it */
+/**
+ * Without `kind`: whether the login may make any backup at all.
+ *
+ * @throws `PRIVILEGE_MISSING` naming each permission that is missing, with the statement that grants it
+ */
 export function assertPermitted(
-  kind: BackupKind,
+  kind: BackupKind | undefined,
   { transfer, database }: CheckedOptions,
   permissions: PermissionsRow,
   { login }: ServerFacts,
 ): void {
   const missing: string[] = []
   const right = kind === 'log' ? 'BACKUP LOG' : 'BACKUP DATABASE'
-  const granted = kind === 'log' ? permissions.backupLog : permissions.backupDatabase
-  if (!granted && !permissions.isSysadmin) missing.push(right)
+  const { backupLog, backupDatabase, isSysadmin } = permissions
+  const granted = kind === 'log' ? backupLog : backupDatabase || (kind === undefined && backupLog)
+  if (!granted && !isSysadmin) missing.push(right)
   const loads = transfer.type === 'read-back' && !permissions.administerBulkOperations && !permissions.isSysadmin
   if (loads) missing.push('ADMINISTER BULK OPERATIONS')
   if (missing.length === 0) return

@@ -10,6 +10,7 @@ import type { Permission } from './support/engine/sessions.ts'
 let site: BackupSite
 afterEach(() => site?.destroy())
 
+const NAME = '[Task]]Flow]'
 const READ_BACK = { type: 'read-back', serverDirectory: SERVER_DIRECTORY } as const
 const ON_SERVER = { type: 'on-server', serverDirectory: SERVER_DIRECTORY } as const
 
@@ -110,6 +111,19 @@ describe('fake SQL Server: what the login may do', () => {
     })
   })
 
+  test('BACKUP DATABASE alone is missing: logs are made, and what becomes a full is not', async () => {
+    const clerk = await asClerk('BACKUP LOG', 'VIEW ANY DEFINITION')
+    const lacksFull = { code: 'PRIVILEGE_MISSING', details: { missing: ['BACKUP DATABASE'] } }
+    await expect(site.backup('log', clerk)).rejects.toMatchObject(lacksFull)
+    await site.backup('full')
+    expect((await site.backup('log', clerk)).kind).toBe('log')
+    await expect(site.backup('differential', clerk)).rejects.toMatchObject(lacksFull)
+    await expect(site.backup('full', clerk)).rejects.toMatchObject(lacksFull)
+    site.server.insert(DATABASE, { id: 2 })
+    await site.sql(`BACKUP LOG ${NAME} TO DISK = N'${SERVER_DIRECTORY}/other.trn' WITH FORMAT`)
+    await expect(site.backup('log', clerk)).rejects.toMatchObject(lacksFull)
+  })
+
   test('little is enough: a backup operator without a view of the server', async () => {
     const clerk = await asClerk('BACKUP DATABASE', 'BACKUP LOG')
     const { manifest } = await site.backup('full', clerk)
@@ -187,7 +201,15 @@ describe('room', () => {
   test('fake SQL Server: too little on the volume of the server', async () => {
     site = await backupSite({ transfer: ON_SERVER })
     await site.backup()
-    site.server.engine.disk.freeBytes = 1_000
-    await expect(site.backup()).rejects.toMatchObject({ code: 'STORAGE_FULL' })
+    const { disk } = site.server.engine
+    disk.freeBytes = 1_000_000
+    const sent = site.statements().length
+    await expect(site.backup()).rejects.toMatchObject({ code: 'STORAGE_FULL', details: { freeBytes: 1_000_000 } })
+    expect(site.statements()).toHaveLength(sent)
+    // Enough for a log, which is not asked to leave room for a full; one that becomes a full is.
+    await site.backup('log')
+    site.server.insert(DATABASE, { id: 2 })
+    await site.sql(`BACKUP LOG ${NAME} TO DISK = N'${SERVER_DIRECTORY}/other.trn' WITH FORMAT`)
+    await expect(site.backup('log')).rejects.toMatchObject({ code: 'STORAGE_FULL', details: { freeBytes: 1_000_000 } })
   })
 })

@@ -21,7 +21,7 @@ const HINTS: { readonly [code: string]: string } = {
 }
 
 /**
- * Writes a file into the shared folder and asks the server whether it sees it. Returns the room in the folder in bytes.
+ * Writes a file into the shared folder and asks the server whether it sees it.
  *
  * @throws `SERVER_SETTING` when the two are not the same folder, `STORAGE_DENIED`, `STORAGE_READ_ONLY`, `STORAGE_FULL`
  */
@@ -29,7 +29,7 @@ export async function probeFolder(
   session: SqlSession,
   { serverDirectory, localDirectory }: SharedFolder,
   ctx: AdapterContext,
-): Promise<number> {
+): Promise<void> {
   const name = temporaryName(ctx.randomId(WORK_ID_LENGTH), 'probe')
   const file = join(localDirectory, name)
   try {
@@ -50,11 +50,15 @@ export async function probeFolder(
     const path = onServer(serverDirectory, name)
     const seen = await lookOnServer(session, path)
     if (seen && !seen.fileExists) throw notShared(serverDirectory, localDirectory, seen.parentExists)
-    const { bavail, bsize } = await statfs(localDirectory)
-    return bavail * bsize
   } finally {
     await rm(file, { force: true })
   }
+}
+
+/** In bytes, for whoever is not root. */
+export async function roomInFolder(localDirectory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(localDirectory)
+  return bavail * bsize
 }
 
 function notShared(serverDirectory: string, localDirectory: string, exists: boolean): BackupError {
