@@ -36,11 +36,13 @@ describe('fake SQL Server: queries', () => {
     resource: 'r',
     firstLsn: '0',
     lastLsn: '9'.repeat(25),
+    directory: `${BACKUPS}/`,
   }
 
   test.each(texts)('%s is answered', async (name, text) => {
     await must(bench.backup('full', 'full'))
     bench.fake.mark('app', 'release', 1)
+    await fs.writeFile(join(bench.folder, 'taskflow_temp_000000000000.bak'), 'TAPE')
     const used = Object.entries(params).filter(([key]) => text.includes(`@${key}`))
     const rows = await bench.client.rows(text, Object.fromEntries(used))
     expect(rows.length).toBe(name === 'SESSIONS_OF' ? 0 : ['PHYSICAL_NAMES', 'DATABASE_FILES'].includes(name) ? 2 : 1)

@@ -42,10 +42,10 @@ afterAll(async () => {
 })
 
 /** Kills a process at a statement: when that came, when the server was at it, or when it was done but not said yet. */
-async function killAt(pattern: RegExp, at: Moment, undo?: RestoreOrders['undo']): Promise<void> {
+async function killAt(pattern: RegExp, at: Moment, more: Partial<RestoreOrders> = {}): Promise<void> {
   server.fail(pattern, 'hang', { at })
   const worker = fork(fileURLToPath(new URL('support/restore-worker.ts', import.meta.url)))
-  const orders: RestoreOrders = { mssql: options, backups: join(folder, 'backups'), ...(undo && { undo }) }
+  const orders: RestoreOrders = { mssql: options, backups: join(folder, 'backups'), ...more }
   worker.send(orders)
   const closed = once(worker, 'close')
   try {
@@ -101,6 +101,9 @@ describe('fake SQL Server: a process that is killed', () => {
   })
 
   test.each<[string, RegExp, Moment, unknown, unknown]>([
+    ['before the live one is touched', /^ALTER DATABASE \[tasks_taskflow_.* SET SINGLE_USER/, 'after', RESTORED, OLD],
+    ['when nobody else can use the live one', /^ALTER DATABASE \[tasks\] SET SINGLE_USER/, 'after', RESTORED, OLD],
+    ['when the live one was renamed', /^ALTER DATABASE \[tasks\] MODIFY NAME/, 'after', RESTORED, OLD],
     ['between the two renames', /MODIFY NAME = \[tasks\]/, 'before', RESTORED, OLD],
     ['after both', /MODIFY NAME = \[tasks\]/, 'after', OLD, RESTORED],
   ])('in an undo %s leaves both databases', async (_, pattern, at, live, kept) => {
@@ -109,11 +112,24 @@ describe('fake SQL Server: a process that is killed', () => {
     server.createDatabase(LIVE)
     for (const row of OLD) server.insert(LIVE, row)
     const { undo } = await restoreBackup(plan())
-    await killAt(pattern, at, undo)
+    await killAt(pattern, at, { undo })
     await prune()
     expect(server.databases().filter(({ access }) => access !== 'MULTI_USER')).toEqual([])
     expect(server.rows(LIVE)).toEqual(live)
     expect(others()).toHaveLength(1)
     expect(server.rows(others()[0] as string)).toEqual(kept)
+  })
+
+  test('in an undo that leaves no database leaves the restored one or none', async () => {
+    const { databases } = server.engine
+    for (const database of databases.all) databases.remove(database)
+    const { undo } = await restoreBackup(plan())
+    await killAt(/^ALTER DATABASE \[tasks\] MODIFY NAME/, 'before', { undo })
+    await prune()
+    expect(server.databases()).toEqual([{ name: LIVE, state: 'ONLINE', access: 'MULTI_USER' }])
+    await killAt(/^ALTER DATABASE \[tasks\] MODIFY NAME/, 'after', { undo })
+    await prune()
+    expect(server.databases()).toMatchObject([{ state: 'ONLINE', access: 'MULTI_USER' }])
+    expect(others()).toHaveLength(1)
   })
 })

@@ -6,6 +6,8 @@ import { inSession, type SqlSession } from '../session.ts'
 import { dropDatabaseStatement, renameDatabaseStatement, singleUserStatement } from '../statements/database.ts'
 import { DATABASES_LIKE, type DatabaseRow } from '../statements/queries.ts'
 import { workIdOf } from '../transfer/names.ts'
+import { deleteOnServer } from '../transfer/server-files.ts'
+import { serverLeftovers } from '../transfer/server-leftovers.ts'
 import { isWorkDead } from '../work-lock.ts'
 import { giveBackAccess } from './databases.ts'
 import { KEPT_PATTERN, type OwnName, parseKeptName, parseStagingName, STAGING_PATTERN } from './names.ts'
@@ -44,10 +46,14 @@ export async function clearLeftovers(
       ctx.onWarning(`Could not put right what was left of ${what}: ${(error as Error).message}`)
     }
   }
-  for (const kept of await databasesLike(session, KEPT_PATTERN)) {
-    const own = parseKeptName(kept.name)
-    if (own && kept.userAccess === 'SINGLE_USER' && (await isWorkDead(session, own.workId)))
-      await attempt(kept.name, () => endExchange(session, options, own))
+  // The newest first: it is the one that was live when an exchange began.
+  const kept = (await databasesLike(session, KEPT_PATTERN)).flatMap((row) => {
+    const own = parseKeptName(row.name)
+    return own ? [{ ...row, own }] : []
+  })
+  for (const { name, userAccess, own } of kept.sort((a, b) => b.own.keptAt - a.own.keptAt)) {
+    if (userAccess === 'SINGLE_USER' && (await isWorkDead(session, own.workId)))
+      await attempt(name, () => endExchange(session, options, own))
   }
   for (const { name } of await databasesLike(session, STAGING_PATTERN)) {
     const own = parseStagingName(name)
@@ -55,16 +61,29 @@ export async function clearLeftovers(
       await attempt(name, () => dropStaging(session, options, own, ctx))
   }
   await removeFiles(session, options, ctx, removed)
+  await attempt('backups on the server', async () => {
+    for (const path of await serverLeftovers(session, options.transfer))
+      await attempt(path, async () => {
+        await deleteOnServer(session, path)
+        return path
+      })
+    return undefined
+  })
   return removed
 }
 
 const databasesLike = (session: SqlSession, pattern: string): Promise<DatabaseRow[]> =>
   session.rows<DatabaseRow>(DATABASES_LIKE, { pattern })
 
-/** It got its name, and nothing after that was done: it gets its old name back unless another has taken it. */
+/**
+ * It got its name, and nothing after that was done: it gets its old name back unless another has taken it. Or it was to
+ * get its old name back by an undo, which may have ended before the live one got another.
+ */
 async function endExchange(session: SqlSession, options: CheckedOptions, own: OwnName): Promise<string> {
   const target = targetOf(own, options)
-  if (await findDatabase(session, target)) {
+  const live = await findDatabase(session, target)
+  if (live) {
+    if (live.userAccess === 'SINGLE_USER') await giveBackAccess(session, target, 'MULTI_USER')
     await giveBackAccess(session, own.name, 'MULTI_USER')
     return `single-user mode of ${own.name}`
   }

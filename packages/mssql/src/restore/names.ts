@@ -4,7 +4,7 @@ import { MAX_NAME } from '../statements/quote.ts'
 // application lock of that id for as long as it lives.
 
 const STAGING = /^([\s\S]+)_taskflow_restore_([a-z0-9]{12})$/
-const KEPT = /^([\s\S]+)_taskflow_before_\d{8}T\d{6}Z_([a-z0-9]{12})$/
+const KEPT = /^([\s\S]+)_taskflow_before_(\d{8}T\d{6}Z)_([a-z0-9]{12})$/
 
 /** Patterns for LIKE with `!` as escape: every name of ours, and some that are not. */
 export const STAGING_PATTERN = '%!_taskflow!_restore!_%'
@@ -29,16 +29,31 @@ export interface OwnName {
   readonly isCut: boolean
 }
 
-export const parseStagingName = (name: string): OwnName | undefined => parse(STAGING, name)
-
-export const parseKeptName = (name: string): OwnName | undefined => parse(KEPT, name)
-
-function parse(pattern: RegExp, name: string): OwnName | undefined {
-  const [, stem, workId] = pattern.exec(name) ?? []
-  if (stem === undefined || workId === undefined) return undefined
-  // Half a surrogate pair less is cut away as well.
-  return { name, stem, workId, isCut: name.length >= MAX_NAME - 1 }
+export function parseStagingName(name: string): OwnName | undefined {
+  const [, stem, workId] = STAGING.exec(name) ?? []
+  return stem === undefined || workId === undefined ? undefined : toOwnName(name, stem, workId)
 }
+
+/** The name of a database that was replaced. */
+export interface KeptName extends OwnName {
+  /** When, to the second; milliseconds since 1970. */
+  readonly keptAt: number
+}
+
+export function parseKeptName(name: string): KeptName | undefined {
+  const [, stem, stamp, workId] = KEPT.exec(name) ?? []
+  if (stem === undefined || stamp === undefined || workId === undefined) return undefined
+  const keptAt = Date.parse(stamp.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'))
+  return Number.isNaN(keptAt) ? undefined : { ...toOwnName(name, stem, workId), keptAt }
+}
+
+// Half a surrogate pair less is cut away as well.
+const toOwnName = (name: string, stem: string, workId: string): OwnName => ({
+  name,
+  stem,
+  workId,
+  isCut: name.length >= MAX_NAME - 1,
+})
 
 /** `name`, cut at a whole character where need be, and `ending`: no longer than the server allows. */
 function withEnding(name: string, ending: string): string {

@@ -8,7 +8,7 @@ import {
 } from '../statements/database.ts'
 import type { DatabaseFactsRow } from '../statements/queries.ts'
 import { giveBackAccess, insist } from './databases.ts'
-import { keptDatabaseName } from './names.ts'
+import { keptDatabaseName, parseKeptName } from './names.ts'
 import { assertReplaceable, findDatabase, refuseSessions } from './target.ts'
 import type { RestoreWork } from './work.ts'
 
@@ -19,7 +19,10 @@ export interface SwapOrders {
   /** False: nothing may have the name `target`. */
   readonly overwrite: boolean
   readonly evenIfInUse: boolean
-  /** `incoming` was made by this work: whoever is in it may be sent away. */
+  /**
+   * `incoming` was made by this work: whoever is in it may be sent away. False: it is one that was kept, and its name is
+   * that of {@link keptDatabaseName}, or was given by its owner.
+   */
   readonly isOurs: boolean
 }
 
@@ -49,7 +52,7 @@ export async function swapDatabases(
   if (live) assertReplaceable(live, overwrite)
   if (live && !evenIfInUse) await refuseSessions(session, target)
   if (incoming && !isOurs) await refuseSessions(session, incoming.name)
-  const kept = live && keptDatabaseName(target, promotedAt, work.id)
+  const kept = live && keptDatabaseName(target, laterThan(incoming?.name, promotedAt), work.id)
   const swap = { target, incoming, live, kept }
   try {
     await exchange(session, swap, orders)
@@ -71,6 +74,12 @@ async function findBoth(
   return { live, incoming: found }
 }
 
+/** After a kill, the later one of two names tells which database was live: they count in seconds. */
+function laterThan(incoming: string | undefined, now: Date): Date {
+  const keptAt = incoming === undefined ? undefined : parseKeptName(incoming)?.keptAt
+  return keptAt === undefined ? now : new Date(Math.max(now.getTime(), keptAt + 1000))
+}
+
 /** No statement of it is ended by an abort: it takes a moment, and a half of it is worse than all or nothing. */
 async function exchange(
   session: SqlSession,
@@ -79,14 +88,19 @@ async function exchange(
 ): Promise<void> {
   if (incoming && isOurs)
     await session.run(`${singleUserStatement(incoming.name, 'rollback')} ${multiUserStatement(incoming.name)}`)
+  // Shows to whoever comes after a kill that the live one was about to be renamed, when it is found in single-user mode.
+  else if (incoming && live) await session.run(singleUserStatement(incoming.name, 'no-wait'))
   if (live && kept !== undefined) {
     await takeSeat(session, live.name)
-    const alone = singleUserStatement(live.name, evenIfInUse ? 'rollback' : 'no-wait')
+    const rename = renameDatabaseStatement(live.name, kept)
     // In one go: a database in single-user mode under its own name is what a process that is killed here must not leave.
-    await session.run(`${alone} ${renameDatabaseStatement(live.name, kept)}`)
+    // When nothing takes its place, nothing would show that; then the rename itself refuses those who came meanwhile.
+    const alone = incoming ? singleUserStatement(live.name, evenIfInUse ? 'rollback' : 'no-wait') : ''
+    await session.run(`${alone} ${rename}`)
     await session.run(useStatement('master'))
   }
   if (incoming) await session.run(renameDatabaseStatement(incoming.name, target))
+  if (incoming && !isOurs) await giveBackAccess(session, target, incoming.userAccess)
   if (live && kept !== undefined) await giveBackAccess(session, kept, live.userAccess)
 }
 
@@ -104,7 +118,7 @@ async function takeSeat(session: SqlSession, database: string): Promise<void> {
 
 /** After a failure: ends what was as good as done (then true), or takes back what was done of it. */
 async function settle(work: RestoreWork, swap: Swap, { onWarning }: AdapterContext): Promise<boolean> {
-  const { target, live, kept } = swap
+  const { target, live, kept, incoming } = swap
   try {
     return await insist(work, async (session) => {
       await session.run(useStatement('master'))
@@ -112,6 +126,7 @@ async function settle(work: RestoreWork, swap: Swap, { onWarning }: AdapterConte
       if (live && kept !== undefined && !done && !(await findDatabase(session, target)))
         await session.run(renameDatabaseStatement(kept, live.name))
       if (live && kept !== undefined) await giveBackAccess(session, done ? kept : live.name, live.userAccess)
+      if (incoming) await giveBackAccess(session, done ? target : incoming.name, incoming.userAccess)
       return done
     })
   } catch (error) {

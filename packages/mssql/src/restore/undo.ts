@@ -1,7 +1,10 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type AdapterContext, BackupError, type UndoRecord } from '@taskflow-backup/core'
 import { ENGINE } from '../engine-name.ts'
 import type { CheckedOptions } from '../options.ts'
-import { isDatabaseName } from './names.ts'
+import type { SqlSession } from '../session.ts'
+import { lockWork } from '../work-lock.ts'
+import { isDatabaseName, parseKeptName } from './names.ts'
 import { swapDatabases } from './swap.ts'
 import { RestoreWork } from './work.ts'
 
@@ -27,9 +30,27 @@ export async function undoRestore(
     throw new BackupError('UNDO_IMPOSSIBLE', 'The record names no database that there could be.')
   const work = await RestoreWork.begin(options, ctx)
   try {
+    // What is left of this undo is found by the name of the database that it brings back.
+    const own = kept === undefined ? undefined : parseKeptName(kept)
+    if (own) await lockOnceFree(await work.session(), own.workId)
     const orders = { incoming: kept, target, overwrite: true, evenIfInUse: false, isOurs: false }
     return { engine: ENGINE, ...(await swapDatabases(work, orders, ctx)) }
   } finally {
     await work.end()
+  }
+}
+
+const LOCK_ROUNDS = 20
+const LOCK_ROUND_MS = 50
+
+/** The restore that gave the name may have ended a moment ago: the server lets go of its lock when it notices. */
+async function lockOnceFree(session: SqlSession, workId: string): Promise<void> {
+  for (let round = 1; ; round++) {
+    try {
+      return await lockWork(session, workId)
+    } catch (error) {
+      if (round === LOCK_ROUNDS || session.broken) throw error
+      await sleep(LOCK_ROUND_MS)
+    }
   }
 }

@@ -371,6 +371,32 @@ SELECT
   CAST(f.parentExists AS bit) AS parentExists
 FROM @found AS f;`
 
+/** Answer of {@link OWN_FILES}: one row for each file. */
+export interface OwnFileRow {
+  readonly name: string
+  /** Since it was written last, decimal. */
+  readonly ageSeconds: string
+}
+
+/**
+ * Files in `@directory`, which ends with its separator, of which the names look like ours: temporary ones, and those of
+ * backups that stay there, of which `msdb` knows no backup. The newest 100. From 2017 on; needs VIEW SERVER STATE.
+ *
+ * Whether the server tells these times in UTC or as its clocks show is not documented: the lesser age counts.
+ */
+export const OWN_FILES = `SELECT TOP (100)
+  e.file_or_directory_name AS name,
+  CAST(CASE WHEN SYSUTCDATETIME() < SYSDATETIME()
+    THEN DATEDIFF_BIG(second, e.last_write_time, SYSUTCDATETIME())
+    ELSE DATEDIFF_BIG(second, e.last_write_time, SYSDATETIME()) END AS varchar(20)) AS ageSeconds
+FROM sys.dm_os_enumerate_filesystem(@directory, N'*') AS e
+WHERE e.is_directory = 0 AND e.level = 0
+  AND (e.file_or_directory_name LIKE N'taskflow!_temp!_%' ESCAPE N'!'
+    OR (e.file_or_directory_name LIKE N'%!_backup!_%' ESCAPE N'!' AND NOT EXISTS (
+      SELECT 1 FROM msdb.dbo.backupmediafamily AS m
+      WHERE m.physical_device_name = @directory + e.file_or_directory_name)))
+ORDER BY e.last_write_time DESC;`
+
 /** Answer of {@link TAKE_APP_LOCK} and {@link RELEASE_APP_LOCK}: one row. */
 export interface AppLockRow {
   /** 0: done. Below: not (-1: somebody else has it; -999: bad call, or not held). */

@@ -3,7 +3,7 @@
 
 const TEMPORARY = /^taskflow_temp_([a-z0-9]{12})(?:_\d+of\d+)?\.(?:bak|trn|probe)$/
 
-const KEPT = /(?:^|[\\/])[A-Za-z0-9._-]+_backup_\d{8}_\d{6}_[a-z0-9]{12}(?:_\d+of\d+)?\.(?:bak|trn)$/
+const KEPT = /(?:^|[\\/])[A-Za-z0-9._-]+_backup_\d{8}_\d{6}_([a-z0-9]{12})(?:_\d+of\d+)?\.(?:bak|trn)$/
 
 /** Length of the id of a piece of work. */
 export const WORK_ID_LENGTH = 12
@@ -33,6 +33,9 @@ export function onServer(directory: string, name: string): string {
 /** The file of a backup that stays on the server. */
 export const keptName = (fileStem: string, workId: string, kind: 'bak' | 'trn', stripe = 1, stripes = 1): string =>
   `${fileStem}_${workId}${stripeSuffix(stripe, stripes)}.${kind}`
+
+/** The id in the name of a file of a backup that stays; `undefined` for every other path. */
+export const keptWorkIdOf = (path: string): string | undefined => KEPT.exec(path)?.[1]
 
 /** Whether a path ends in a name that {@link keptName} gives. */
 export const isKeptName = (path: string): boolean => KEPT.test(path)

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { cannotOpen, fail, OS_ERRORS } from './errors.ts'
 import type { Device } from './statements.ts'
@@ -66,6 +66,16 @@ export class Disk {
     if (!local) return { file: false, folder: false, parent: false }
     const found = statSync(local, { throwIfNoEntry: false })
     return { file: found?.isFile() ?? false, folder: found?.isDirectory() ?? false, parent: existsSync(dirname(local)) }
+  }
+
+  /** The files in a folder. */
+  list(serverPath: string): { readonly name: string; readonly writtenMs: number }[] {
+    const local = this.localPath(serverPath.replace(/[\\/]+$/, ''))
+    if (!local || !existsSync(local)) return []
+    return readdirSync(local, { withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ name }) => ({ name, writtenMs: statSync(join(local, name)).mtimeMs }))
+      .sort((left, right) => right.writtenMs - left.writtenMs)
   }
 
   /** As xp_delete_file: only what begins as a backup, and silence when there is nothing. */

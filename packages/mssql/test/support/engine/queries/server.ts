@@ -130,6 +130,23 @@ const existence = (found: { file: boolean; folder: boolean; parent: boolean }): 
   parentExists: found.parent,
 })
 
+answer<Rows.OwnFileRow>(texts.OWN_FILES, {
+  columns: { name: 'nvarchar', ageSeconds: 'varchar' },
+  rows: ({ engine, session }, ask) => {
+    if (Number(engine.facts.version.split('.')[0]) < 14)
+      throw fail(208, "Invalid object name 'sys.dm_os_enumerate_filesystem'.")
+    engine.sessions.mustViewState(session.user)
+    const directory = String(ask('directory'))
+    const known = new Set(engine.history.entries.flatMap(({ devices }) => devices.map(({ path }) => path)))
+    return engine.disk
+      .list(directory)
+      .filter(
+        ({ name }) => /^taskflow_temp_/i.test(name) || (/_backup_/i.test(name) && !known.has(`${directory}${name}`)),
+      )
+      .map(({ name, writtenMs }) => ({ name, ageSeconds: String(Math.floor((engine.clock.utcMs - writtenMs) / 1000)) }))
+  },
+})
+
 answer<Rows.AppLockRow>(texts.TAKE_APP_LOCK, {
   columns: { result: 'int' },
   rows: ({ engine, session }, ask) => [{ result: engine.sessions.lock(lockIn(session.database, ask), session.id) }],
