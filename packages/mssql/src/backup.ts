@@ -21,6 +21,7 @@ import { lookFor, type Source } from './source.ts'
 import { backupStatement } from './statements/backup.ts'
 import { createDelivery, type Delivery } from './transfer/delivery.ts'
 import { WORK_ID_LENGTH } from './transfer/names.ts'
+import { type UnreadMember, vouchForUnread } from './vouch.ts'
 import { lockWork } from './work-lock.ts'
 
 /** How often the server reports. */
@@ -70,7 +71,9 @@ export async function* backupDatabase(
     progress.wrote(made.bytes)
     const scanned = yield* delivery.members({ session, row: made })
     assertSame(scanned, made)
-    const facts = toFacts({ options, request, source, delivery, made, marks, files, before, after })
+    const { server } = source
+    const unread = await vouchForUnread(session, { options, id: request.id, server, delivery, scanned }, ctx)
+    const facts = toFacts({ options, request, source, delivery, made, marks, unread, files, before, after })
     complete = true
     return facts
   } finally {
@@ -133,12 +136,24 @@ interface Results {
   readonly made: MadeRow
   /** Of a log, where the server tells them. */
   readonly marks: readonly LogMark[] | undefined
+  readonly unread: readonly UnreadMember[]
   readonly files: Awaited<ReturnType<typeof readFiles>>
   readonly before: ServerClock
   readonly after: ServerClock
 }
 
-function toFacts({ options, request, source, delivery, made, marks, files, before, after }: Results): BackupFacts {
+function toFacts({
+  options,
+  request,
+  source,
+  delivery,
+  made,
+  marks,
+  unread,
+  files,
+  before,
+  after,
+}: Results): BackupFacts {
   const { server, database } = source
   const { kind, compression } = request
   const isLog = kind === 'log'
@@ -166,6 +181,7 @@ function toFacts({ options, request, source, delivery, made, marks, files, befor
     ...(made.collation !== undefined && { collation: made.collation }),
     compatibilityLevel: made.compatibilityLevel,
     transfer: options.transfer.type,
+    ...(unread.length > 0 && { unread }),
     ...(delivery.stays && { devices: delivery.devices.map(({ path }) => path) }),
     files,
   })
@@ -182,6 +198,9 @@ function toFacts({ options, request, source, delivery, made, marks, files, befor
       ...(isLog && !marks
         ? ['The server did not tell its marked transactions: a restore to a mark looks for it in every log.']
         : []),
+      ...unread.map(
+        ({ reason }) => `${reason} The server verified it: it may be of a version that our reader does not know.`,
+      ),
       ...(delivery.stays
         ? [`The backup itself is on the server: ${delivery.devices.map(({ path }) => path).join(', ')}`]
         : []),

@@ -1,6 +1,7 @@
 import { BackupError, type JsonValue, type Manifest } from '@taskflow-backup/core'
 import type { LogMark } from './marks.ts'
 import type { Transfer } from './transfer/options.ts'
+import type { UnreadMember } from './vouch.ts'
 
 /** A file of the database, as the server that made the backup had it. */
 export interface DatabaseFile {
@@ -40,6 +41,8 @@ export interface MssqlDetails {
   readonly collation?: string
   readonly compatibilityLevel: number
   readonly transfer: Transfer['type']
+  /** Members that our reader of backup files could make nothing of; the server vouched for them. */
+  readonly unread?: readonly UnreadMember[]
   /** Where the backup is, when it stayed on the server or at a URL. */
   readonly devices?: readonly string[]
   /** Empty where the login may not see them. */

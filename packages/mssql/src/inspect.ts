@@ -8,10 +8,12 @@ import {
 } from '@taskflow-backup/core'
 import { scanBackup } from './child/scan-backup.ts'
 import { startJob } from './child-process.ts'
+import type { MssqlDetails } from './details.ts'
 import type { CheckedOptions } from './options.ts'
 import { inSession } from './session.ts'
 import { verifyStatement } from './statements/restore.ts'
 import { MOST_RECORD_BYTES, readRecord } from './transfer/on-server-record.ts'
+import type { UnreadMember } from './vouch.ts'
 
 /**
  * Checks a backup file without a server. Of a backup that stayed on the server, the server is asked: RESTORE VERIFYONLY
@@ -22,13 +24,22 @@ export async function inspectMember(
   member: MemberToInspect,
   ctx: AdapterContext,
 ): Promise<readonly Finding[]> {
-  const { name, body, plainBytes } = member
+  const { name, body, plainBytes, details } = member
   if (name.endsWith('.json')) return verifyOnServer(options, name, await readSmall(name, body, plainBytes), ctx)
-  return inspectByJob(
+  const findings = await inspectByJob(
     member,
     () => startJob('scanBackup', { name }, ctx),
     (small) => scanBackup(name, small as AsyncIterable<Buffer>),
   )
+  const unread = (details as Partial<MssqlDetails> | undefined)?.unread?.find((one) => one.member === name)
+  return unread ? findings.map((finding) => asBefore(finding, unread)) : findings
+}
+
+/** What the reader said already when the backup was made, and the server vouched for it, is no damage. */
+function asBefore(finding: Finding, { reason }: UnreadMember): Finding {
+  if (finding.severity !== 'error' || finding.message !== reason) return finding
+  const message = `${reason} So it was when it was made, and the server verified it then; only a restore can tell more.`
+  return { check: finding.check, severity: 'warning', message }
 }
 
 async function readSmall(name: string, body: MemberToInspect['body'], plainBytes: number): Promise<Buffer> {

@@ -24,6 +24,12 @@ export interface ScannedSet {
 
 /** What the reader found in one backup file. */
 export interface ScannedFile {
+  /** Of the member. */
+  readonly name: string
+  /** Length of the file. */
+  readonly bytes: number
+  /** Why the reader could not make sense of it; then the rest tells nothing. */
+  readonly unread?: string
   /** By the server: then it cannot be told what is in it. */
   readonly compressed: boolean
   readonly sets: readonly ScannedSet[]

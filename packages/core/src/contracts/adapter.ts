@@ -155,6 +155,8 @@ export interface MemberToInspect {
   /** Plain content; must be read to its end or destroyed. */
   readonly body: Readable
   readonly plainBytes: number
+  /** What the adapter noted in `source.details` of the backup's manifest. */
+  readonly details?: SourceFacts['details']
 }
 
 /** Knows one database engine. See `docs/writing-an-adapter.md`. */

@@ -164,10 +164,12 @@ async function verifyDecoded(
   })
   const inspectAll: Verifier = async (open) => {
     const findings: Finding[] = []
+    const { details } = manifest.source
     for (const member of manifest.members) {
       try {
         const body = await open.open(member.name)
-        findings.push(...(await adapter.inspect({ name: member.name, body, plainBytes: member.plain.bytes }, ctx)))
+        const toInspect = { name: member.name, body, plainBytes: member.plain.bytes, ...(details && { details }) }
+        findings.push(...(await adapter.inspect(toInspect, ctx)))
         // Hashes are compared at the very end of the stream, which an inspection need not reach.
         // Any other error is that of a body that the inspection gave up.
         if (body.errored instanceof BackupError) throw body.errored

@@ -3,8 +3,10 @@ import { formatPosition } from '../lsn.ts'
 import type { MtfFile } from '../mtf/types.ts'
 
 /** What was found in a file, as plain data that goes over IPC: it takes no bigint. */
-export function toScanned({ compressed, sets, bareSets }: MtfFile): ScannedFile {
+export function toScanned(name: string, { compressed, sets, bareSets, bytes }: MtfFile): ScannedFile {
   return {
+    name,
+    bytes,
     compressed,
     bareSets,
     sets: sets.map((set) => ({

@@ -16,17 +16,35 @@ export async function sendBackup(
   const scanner = new MtfScanner(name)
   let scanned: SentFile['scanned'] | undefined
   async function* checked(): AsyncGenerator<Uint8Array> {
+    let bytes = 0
+    let unread: string | undefined
     for await (const piece of 'file' in source ? readFile(source.file) : take(channel, source.channelBytes)) {
-      scanner.update(piece)
+      bytes += piece.length
+      unread ??= flawIn(() => scanner.update(piece))
       yield piece
     }
-    scanned = toScanned(scanner.end()) // a file that was cut short never gets an end here
+    // A file that was cut short never gets an end here.
+    unread ??= flawIn(() => {
+      scanned = toScanned(name, scanner.end())
+    })
+    scanned ??= { name, bytes, unread: unread as string, compressed: false, sets: [], bareSets: 0 }
   }
   try {
     const facts = await sendCompressed(checked(), compression, channel, onProgress)
     return { ...facts, scanned: scanned as SentFile['scanned'] }
   } catch (error) {
     throw toBackupError(error, 'SOURCE_UNREADABLE', `Cannot read ${name}`)
+  }
+}
+
+/** What is wrong with the format. The parent decides what that means: the file may be of a server that came later. */
+function flawIn(step: () => void): string | undefined {
+  try {
+    step()
+    return undefined
+  } catch (error) {
+    if (error instanceof BackupError && error.code === 'MEMBER_DAMAGED') return error.message
+    throw error
   }
 }
 

@@ -371,6 +371,16 @@ SELECT
   CAST(f.parentExists AS bit) AS parentExists
 FROM @found AS f;`
 
+/** Answer of {@link FILE_BYTES}: one row, none when there is no such file. */
+export interface FileBytesRow {
+  readonly bytes: string
+}
+
+/** Size of the file `@name`, without wildcards, in `@directory`. From 2017 on; needs VIEW SERVER STATE. */
+export const FILE_BYTES = `SELECT CAST(e.size_in_bytes AS varchar(20)) AS bytes
+FROM sys.dm_os_enumerate_filesystem(@directory, @name) AS e
+WHERE e.is_directory = 0 AND e.level = 0;`
+
 /** Answer of {@link OWN_FILES}: one row for each file. */
 export interface OwnFileRow {
   readonly name: string

@@ -14,7 +14,7 @@ import {
   unknownDatabase,
 } from './errors.ts'
 import { type Execution, takeTime } from './execution.ts'
-import { writeMedia } from './media.ts'
+import { inFutureFormat, writeMedia } from './media.ts'
 import type { BackupCommand } from './statements.ts'
 
 /** BACKUP DATABASE and BACKUP LOG. */
@@ -47,7 +47,7 @@ async function make(command: BackupCommand, database: Database, run: Execution):
   const header = { ...begun, lastLsn: database.nextLsn, finishedAt: engine.clock.localMs }
   const log = database.log.filter(({ lsn }) => lsn >= header.firstLsn && lsn < header.lastLsn)
   const set: BackupSet = { header, pages: header.kind === 'log' ? [] : pages, log }
-  const files = writeMedia(set)
+  const files = writeMedia(set).map((file) => (engine.writesFuture ? inFutureFormat(file) : file))
   for (const [index, device] of command.devices.entries()) engine.disk.write(device, files[index] ?? Buffer.alloc(0))
   const bytes = files.reduce((sum, file) => sum + file.length, 0)
   settle(database, header, command.options.has('NORECOVERY'))

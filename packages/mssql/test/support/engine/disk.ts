@@ -69,12 +69,12 @@ export class Disk {
   }
 
   /** The files in a folder. */
-  list(serverPath: string): { readonly name: string; readonly writtenMs: number }[] {
+  list(serverPath: string): { readonly name: string; readonly writtenMs: number; readonly bytes: number }[] {
     const local = this.localPath(serverPath.replace(/[\\/]+$/, ''))
     if (!local || !existsSync(local)) return []
     return readdirSync(local, { withFileTypes: true })
       .filter((entry) => entry.isFile())
-      .map(({ name }) => ({ name, writtenMs: statSync(join(local, name)).mtimeMs }))
+      .map(({ name }) => ({ name, ...factsOf(join(local, name)) }))
       .sort((left, right) => right.writtenMs - left.writtenMs)
   }
 
@@ -92,6 +92,11 @@ export class Disk {
   makeFolder(): void {
     mkdirSync(this.#options.directory, { recursive: true })
   }
+}
+
+function factsOf(local: string): { readonly writtenMs: number; readonly bytes: number } {
+  const { mtimeMs, size } = statSync(local)
+  return { writtenMs: mtimeMs, bytes: size }
 }
 
 const slashes = (path: string): string => path.replaceAll('\\', '/')

@@ -58,6 +58,8 @@ export class Engine implements TdsHandler {
   readonly certificates = new Set<string>()
   /** Every statement that came, but for those that clients send on their own. */
   readonly log: Logged[] = []
+  /** It writes its files in a format that came after all that is known here. */
+  writesFuture = false
   /** How long a BACKUP, RESTORE or VERIFYONLY waits before each report of progress, in ms. */
   stepMs = 0
 

@@ -10,6 +10,7 @@ import type { Device } from './statements.ts'
 
 const COMPRESSED = 'MSSQLBAK'
 const SECTOR = 512
+const FUTURE = 'a sector that nobody knows yet'
 
 /** What stands before each stripe's part, so that stripes can be told apart and damage is found. */
 interface Frame {
@@ -81,7 +82,8 @@ function framed({ mediaSetGuid, stripes }: BackupHeader, stripe: number, part: B
   return Buffer.concat([length, json, part])
 }
 
-function readStripe(device: Device, file: Buffer): { readonly frame: Frame; readonly part: Buffer } {
+function readStripe(device: Device, given: Buffer): { readonly frame: Frame; readonly part: Buffer } {
+  const file = isFuture(given) ? Buffer.concat([given.subarray(0, SECTOR), given.subarray(2 * SECTOR)]) : given
   const isCompressed = file.toString('latin1', 0, COMPRESSED.length) === COMPRESSED
   if (!isCompressed && file.toString('latin1', 0, 4) !== 'TAPE') throw malformed(device)
   let frame: Frame
@@ -101,6 +103,13 @@ function readStripe(device: Device, file: Buffer): { readonly frame: Frame; read
     throw fail(3189, `Damage to the backup set was detected.`)
   return { frame, part }
 }
+
+/** As a server may write that comes after all that are known: its header has more than its format has today. */
+export function inFutureFormat(file: Buffer): Buffer {
+  return Buffer.concat([file.subarray(0, SECTOR), Buffer.from(FUTURE.padEnd(SECTOR)), file.subarray(SECTOR)])
+}
+
+const isFuture = (file: Buffer): boolean => file.toString('latin1', SECTOR, SECTOR + FUTURE.length) === FUTURE
 
 /** Compressed or encrypted, all that shows from outside is how it begins, and the file mark it ends with. */
 function opaque(file: Buffer): Buffer {

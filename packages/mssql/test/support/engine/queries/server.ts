@@ -1,6 +1,8 @@
 import type * as Rows from '../../../../src/statements/queries.ts'
 import * as texts from '../../../../src/statements/queries.ts'
+import type { Disk } from '../disk.ts'
 import { fail } from '../errors.ts'
+import type { Execution } from '../execution.ts'
 import { type Ask, answer, found } from './answer.ts'
 
 answer<Rows.ServerFactsRow>(texts.SERVER_FACTS, {
@@ -130,16 +132,29 @@ const existence = (found: { file: boolean; folder: boolean; parent: boolean }): 
   parentExists: found.parent,
 })
 
+answer<Rows.FileBytesRow>(texts.FILE_BYTES, {
+  columns: { bytes: 'varchar' },
+  rows: (run, ask) =>
+    listFiles(run, String(ask('directory')))
+      .filter(({ name }) => name === ask('name'))
+      .map(({ bytes }) => ({ bytes: String(bytes) })),
+})
+
+/** sys.dm_os_enumerate_filesystem. */
+function listFiles({ engine, session }: Execution, directory: string): ReturnType<Disk['list']> {
+  if (Number(engine.facts.version.split('.')[0]) < 14)
+    throw fail(208, "Invalid object name 'sys.dm_os_enumerate_filesystem'.")
+  engine.sessions.mustViewState(session.user)
+  return engine.disk.list(directory)
+}
+
 answer<Rows.OwnFileRow>(texts.OWN_FILES, {
   columns: { name: 'nvarchar', ageSeconds: 'varchar' },
-  rows: ({ engine, session }, ask) => {
-    if (Number(engine.facts.version.split('.')[0]) < 14)
-      throw fail(208, "Invalid object name 'sys.dm_os_enumerate_filesystem'.")
-    engine.sessions.mustViewState(session.user)
+  rows: (run, ask) => {
+    const { engine } = run
     const directory = String(ask('directory'))
     const known = new Set(engine.history.entries.flatMap(({ devices }) => devices.map(({ path }) => path)))
-    return engine.disk
-      .list(directory)
+    return listFiles(run, directory)
       .filter(
         ({ name }) => /^taskflow_temp_/i.test(name) || (/_backup_/i.test(name) && !known.has(`${directory}${name}`)),
       )
