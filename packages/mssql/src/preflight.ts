@@ -30,7 +30,7 @@ export function assertPermitted(
   kind: BackupKind | undefined,
   { transfer, database }: CheckedOptions,
   permissions: PermissionsRow,
-  { login }: ServerFacts,
+  { login, platform }: ServerFacts,
 ): void {
   const missing: string[] = []
   const right = kind === 'log' ? 'BACKUP LOG' : 'BACKUP DATABASE'
@@ -43,7 +43,9 @@ export function assertPermitted(
   const statements = missing.map((name) =>
     name === right
       ? `in ${database}: GRANT ${right} TO [user of ${login}], or ALTER ROLE db_backupoperator ADD MEMBER`
-      : `in master: GRANT ${name} TO [${login}]`,
+      : platform === 'Linux'
+        ? `in master: ALTER SERVER ROLE sysadmin ADD MEMBER [${login}], because on Linux only its members may load files; or use the transfer "shared-folder"`
+        : `in master: GRANT ${name} TO [${login}]`,
   )
   throw new BackupError('PRIVILEGE_MISSING', `The login ${login} lacks ${missing.join(' and ')}.`, {
     hint: `${statements.join('; ')}.`,

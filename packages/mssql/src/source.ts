@@ -30,7 +30,7 @@ export interface Source {
  *
  * @throws `SERVER_UNSUPPORTED`, `SOURCE_MISSING`, `SOURCE_UNREADABLE`, `SOURCE_BUSY`, `PRIVILEGE_MISSING`
  */
-export async function look(
+async function look(
   session: SqlSession,
   options: CheckedOptions,
   kind?: BackupKind,

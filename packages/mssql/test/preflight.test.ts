@@ -102,6 +102,18 @@ describe('fake SQL Server: what the login may do', () => {
     expect(await site.files()).toEqual([])
   })
 
+  test.each([
+    ['Linux', SERVER_DIRECTORY, 'ALTER SERVER ROLE sysadmin ADD MEMBER [clerk]'],
+    ['Windows', 'D:\\Backup', 'GRANT ADMINISTER BULK OPERATIONS TO [clerk]'],
+  ])('what lets a login load files on %s is in the hint', async (_, serverDirectory, hint) => {
+    site = await backupSite({}, { serverDirectory })
+    site.server.addLogin('clerk', { password: PASSWORD, permissions: ['BACKUP DATABASE'] })
+    const connection = { ...site.server.config, user: 'clerk' }
+    await expect(
+      site.backup('full', { connection, transfer: { type: 'read-back', serverDirectory } }),
+    ).rejects.toMatchObject({ code: 'PRIVILEGE_MISSING', hint: expect.stringContaining(hint) })
+  })
+
   test('BACKUP LOG alone is missing: fulls are made, logs are not', async () => {
     const clerk = await asClerk('BACKUP DATABASE', 'VIEW ANY DEFINITION')
     expect((await site.backup('full', clerk)).kind).toBe('full')
