@@ -96,6 +96,34 @@ describe('catalogueFolder', () => {
     })
   })
 
+  test('numbers the backups that were appended to a media set of stripes (NOINIT), and recovers from them', async () => {
+    const mediaSetGuid = '01234567-89AB-CDEF-0123-456789ABCDEF'
+    const DIFFERENTIAL: MtfContents = { ...FULL, kind: 'differential', lastLsn: 250n, databaseBackupLsn: 100n }
+    const later: MtfContents = { ...LOG, firstLsn: 300n, lastLsn: 400n }
+    const sets = [FULL, DIFFERENTIAL, LOG, later]
+    const files: string[] = []
+    for (const number of [1, 2]) {
+      const stripe = { mediaSetGuid, stripe: { number, of: 2 } }
+      const [first, ...more] = sets.map((set) => ({ ...set, ...stripe }))
+      if (first) files.push(await put(`${number}/tasks.bak`, writeMtf(first, ...more)))
+    }
+    const { backups, problems } = await catalogueFolder(folder)
+    expect(problems).toEqual([])
+    expect(backups.map(({ files: own, set, kind, lastLsn }) => [own, set, kind, lastLsn])).toEqual([
+      [files, 1, 'full', 200n],
+      [files, 2, 'differential', 250n],
+      [files, 3, 'log', 300n],
+      [files, 4, 'log', 400n],
+    ])
+    const { full, differential, logs } = planChain(backups)
+    expect([full, differential, ...logs].map((backup) => backup?.set)).toEqual([1, 2, 3, 4])
+    // Cut off in the last of them, a stripe is damaged; nothing of the media set can be restored without it.
+    const [, second = ''] = files
+    await fs.truncate(second, (await fs.readFile(second)).lastIndexOf('MSLS'))
+    const cut = await catalogueFolder(folder)
+    expect(cut.problems).toMatchObject([{ file: second, code: 'MEMBER_DAMAGED' }])
+  })
+
   test('counts copies of a file once, and the one to which more was appended before the others', async () => {
     const file = writeMtf({ ...FULL, mediaSetGuid: '01234567-89AB-CDEF-0123-456789ABCDEF' }, LOG)
     const earlier = file.subarray(0, file.lastIndexOf('SSET'))
