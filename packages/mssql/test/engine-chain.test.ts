@@ -1,19 +1,13 @@
 import * as fs from 'node:fs/promises'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { recoverStatement } from '../src/statements/restore.ts'
-import { type EngineBench, engineBench } from './support/engine/bench.ts'
 import { isoText } from './support/engine/clock.ts'
+import { useBench } from './support/engine/use-bench.ts'
 
-let bench: EngineBench
-beforeEach(async () => {
-  bench = await engineBench({ timeZoneOffsetMinutes: 120 })
-})
-afterEach(() => bench.close())
+const bench = useBench({ timeZoneOffsetMinutes: 120 })
+const { must, errorsOf, historyOf, restored } = bench
 
 const now = (): string => isoText(bench.fake.clock.localMs)
-const must = (statement: string) => bench.client.must(statement)
-const errorsOf = (statement: string) => bench.errorsOf(statement)
-const historyOf = (name: string) => bench.historyOf(name)
 
 /** full(1) log(1 2) diff(1 2 3) log2(3 4) log3(5), and the time between 3 and 4. */
 async function makeChain(): Promise<{ readonly between: string }> {
@@ -30,8 +24,6 @@ async function makeChain(): Promise<{ readonly between: string }> {
   await must(bench.backup('log', 'log3'))
   return { between }
 }
-
-const restored = (...steps: readonly string[]) => bench.restored(...steps)
 
 describe('fake SQL Server: its chains', () => {
   test('every way through a chain leads to the same rows', async () => {

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import {
   checkDatabaseStatement,
   deleteFileStatement,
@@ -8,22 +8,13 @@ import {
   singleUserStatement,
 } from '../src/statements/database.ts'
 import * as queries from '../src/statements/queries.ts'
-import { BACKUPS, type EngineBench, engineBench, PASSWORD } from './support/engine/bench.ts'
+import { BACKUPS, PASSWORD } from './support/engine/bench.ts'
 import { connectTo } from './support/engine/client.ts'
 import { error } from './support/engine/errors.ts'
+import { useBench } from './support/engine/use-bench.ts'
 
-let bench: EngineBench
-beforeEach(async () => {
-  bench = await engineBench()
-})
-afterEach(async () => {
-  expect(bench.fake.engine.faults.pending).toBe(0)
-  await bench.close()
-})
-
-const must = (statement: string) => bench.client.must(statement)
-const errorsOf = (statement: string) => bench.errorsOf(statement)
-const stateOf = (name: string) => bench.fake.databases().find((database) => database.name === name)
+const bench = useBench()
+const { must, errorsOf, stateOf } = bench
 
 describe('fake SQL Server: databases and sessions', () => {
   test('one user only: others are in the way, or are ended', async () => {

@@ -1,21 +1,13 @@
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type MtfFile, MtfScanner } from '../src/mtf/index.ts'
 import { fileListStatement, headerStatement, verifyStatement } from '../src/statements/restore.ts'
-import { BACKUPS, disk, type EngineBench, engineBench } from './support/engine/bench.ts'
+import { BACKUPS, disk } from './support/engine/bench.ts'
+import { useBench } from './support/engine/use-bench.ts'
 
-let bench: EngineBench
-beforeEach(async () => {
-  bench = await engineBench({ timeZoneOffsetMinutes: 120 })
-})
-afterEach(() => bench.close())
-
-const must = (statement: string) => bench.client.must(statement)
-const errorsOf = (statement: string) => bench.errorsOf(statement)
-const historyOf = (name: string) => bench.historyOf(name)
-
-const restored = (...steps: readonly string[]) => bench.restored(...steps)
+const bench = useBench({ timeZoneOffsetMinutes: 120 })
+const { must, errorsOf, historyOf, restored } = bench
 
 async function scanned(name: string): Promise<MtfFile> {
   const scanner = new MtfScanner(name)

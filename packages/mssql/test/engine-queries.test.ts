@@ -1,6 +1,6 @@
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import * as queries from '../src/statements/queries.ts'
 import {
   LOADED_BYTES,
@@ -8,19 +8,11 @@ import {
   loadFileStatement,
   UNLOAD_STATEMENT,
 } from '../src/transfer/read-back-statements.ts'
-import { BACKUPS, type EngineBench, engineBench } from './support/engine/bench.ts'
+import { BACKUPS, engineBench } from './support/engine/bench.ts'
+import { useBench } from './support/engine/use-bench.ts'
 
-let bench: EngineBench
-beforeEach(async () => {
-  bench = await engineBench()
-})
-afterEach(async () => {
-  expect(bench.fake.engine.faults.pending).toBe(0)
-  await bench.close()
-})
-
-const must = (statement: string) => bench.client.must(statement)
-const errorsOf = (statement: string) => bench.errorsOf(statement)
+const bench = useBench()
+const { must, errorsOf } = bench
 
 describe('fake SQL Server: queries', () => {
   /** Every text of the adapter, with parameters it can be asked with. */

@@ -1,25 +1,16 @@
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 import sql from 'mssql'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { deleteFileStatement, dropDatabaseStatement, renameDatabaseStatement } from '../src/statements/database.ts'
 import { recoverStatement } from '../src/statements/restore.ts'
-import { BACKUPS, disk, type EngineBench, engineBench } from './support/engine/bench.ts'
+import { BACKUPS, disk, engineBench } from './support/engine/bench.ts'
 import { connectTo } from './support/engine/client.ts'
 import { error } from './support/engine/errors.ts'
+import { useBench } from './support/engine/use-bench.ts'
 
-let bench: EngineBench
-beforeEach(async () => {
-  bench = await engineBench()
-})
-afterEach(async () => {
-  expect(bench.fake.engine.faults.pending).toBe(0)
-  await bench.close()
-})
-
-const must = (statement: string) => bench.client.must(statement)
-const errorsOf = (statement: string) => bench.errorsOf(statement)
-const stateOf = (name: string) => bench.fake.databases().find((database) => database.name === name)
+const bench = useBench()
+const { must, errorsOf, stateOf } = bench
 
 describe('fake SQL Server: BACKUP', () => {
   test('reports progress and success', async () => {
@@ -187,13 +178,11 @@ describe('fake SQL Server: ordered faults', () => {
   test('a server that says nothing more, until it is cancelled', async () => {
     bench.fake.fail(/^BACKUP/, 'hang')
     const request = bench.client.pool.request()
-    void expect
-      .poll(() => bench.fake.engine.faults.pending)
-      .toBe(0)
-      .then(() => request.cancel())
-    await expect(request.batch(bench.backup('full', 'x', { devices: [disk('x')] }))).rejects.toMatchObject({
-      code: 'ECANCEL',
-    })
+    const running = request.batch(bench.backup('full', 'x', { devices: [disk('x')] }))
+    running.catch(() => {})
+    await expect.poll(() => bench.fake.engine.faults.pending).toBe(0)
+    request.cancel()
+    await expect(running).rejects.toMatchObject({ code: 'ECANCEL' })
     expect(await errorsOf(bench.backup('full', 'full'))).toEqual([])
   })
 })
