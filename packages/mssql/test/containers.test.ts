@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { whyNoContainers } from '../../../test/support/containers.ts'
 import { conformanceSubject } from './support/conformance-subject.ts'
 import { containerServer, VERSIONS, type Version } from './support/container-server.ts'
-import { agreesOnFiles, recoversToAMark } from './support/file-scenarios.ts'
+import { agreesOnFiles, recoversToAMark, recoversToAMarkOfMsdb, removesWhatWasLeft } from './support/file-scenarios.ts'
 import * as scenarios from './support/server-scenarios.ts'
 import { dropDatabases, fakeServer, type ServerUnderTest } from './support/server-under-test.ts'
 
@@ -65,7 +65,7 @@ describe.each(places)('$name', ({ name, start, reason, isReal }) => {
     scenarios.restoresAChain,
   )
   scenario('a restore stops at a moment between two rows', scenarios.recoversToAMoment)
-  scenario('a restore stops at a marked transaction, and before it', scenarios.recoversToAMarkOfMsdb)
+  scenario('a restore stops at a marked transaction, and before it', recoversToAMarkOfMsdb)
   scenario('a folder of its files leads to a marked transaction', recoversToAMark)
   scenario('a restore swaps the live database, and undo swaps it back', scenarios.swapsTheLiveDatabase)
   scenario('a restore replaces the live database', scenarios.replacesTheLiveDatabase)
@@ -78,6 +78,7 @@ describe.each(places)('$name', ({ name, start, reason, isReal }) => {
   })
   scenario('backups come over the connection', scenarios.readsBack)
   scenario('backups that stay there are removed by a prune', scenarios.prunesOnTheServer)
+  scenario('what killed backups left there is removed', removesWhatWasLeft)
   scenario('wrong passwords and missing rights are refused', scenarios.refusesWhatIsNotAllowed)
   scenario('an aborted backup leaves nothing', scenarios.abortsWithoutATrace)
   scenario('the storage alone is enough for another server', (on, live) => scenarios.restoresElsewhere(on, live, start))

@@ -1,6 +1,6 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, utimes, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { createBackup, verifyBackup } from '@taskflow-backup/core'
+import { createBackup, pruneBackups, restoreBackup, verifyBackup } from '@taskflow-backup/core'
 import { expect } from 'vitest'
 import { catalogueFolder } from '../../src/backup-folder.ts'
 import { type BackupHeader, type ChainPlan, planChain } from '../../src/chain.ts'
@@ -13,7 +13,7 @@ import { SERVER_FACTS, type ServerFactsRow } from '../../src/statements/queries.
 import { fileListStatement, type RestoreStatement, restoreStatement } from '../../src/statements/restore.ts'
 import { onServer } from '../../src/transfer/names.ts'
 import { headersOf } from './mtf-walk.ts'
-import { planFor } from './server-scenarios.ts'
+import { expectNothingLeft, expectSound, planFor } from './server-scenarios.ts'
 import { FIRST_TITLE, type ServerUnderTest } from './server-under-test.ts'
 
 // What a server writes, read by it and by us: the files stay where it wrote them.
@@ -129,6 +129,46 @@ export async function recoversToAMark(server: ServerUnderTest, live: string): Pr
   }
   expect(await until(`${live} at`, false)).toEqual([FIRST_TITLE, 'before', 'marked'])
   expect(await until(`${live} before`, true)).toEqual([FIRST_TITLE, 'before'])
+}
+
+/** Stopped at a marked transaction that msdb told of, and before it. */
+export async function recoversToAMarkOfMsdb(server: ServerUnderTest, live: string): Promise<void> {
+  await server.createDatabase(live)
+  const plan = planFor(server, live)
+  await createBackup(plan)
+  await server.insert(live, 'before')
+  await createBackup(plan, { kind: 'log' })
+  await server.insertMarked(live, "it's [here]", 'marked')
+  await server.insert(live, 'after')
+  const { manifest } = await createBackup(plan, { kind: 'log' })
+  expect(readDetails(manifest).marks).toMatchObject([{ name: "it's [here]" }])
+  await createBackup(plan, { kind: 'log' })
+  const until = async (name: string, before: boolean): Promise<string[]> => {
+    expectSound((await restoreBackup(plan, { to: { database: name, stopAtMark: "it's [here]", before } })).findings)
+    return server.titles(name)
+  }
+  expect(await until(`${live} at`, false)).toEqual([FIRST_TITLE, 'before', 'marked'])
+  expect(await until(`${live} before`, true)).toEqual([FIRST_TITLE, 'before'])
+  await expectNothingLeft(server, live)
+}
+
+/** What killed backups left in the folder of the server goes with a prune; what is younger, or not ours, stays. */
+export async function removesWhatWasLeft(server: ServerUnderTest, live: string): Promise<void> {
+  await server.createDatabase(live)
+  const { serverDirectory, localDirectory, fileMode } = server.folder
+  const plan = planFor(server, live, { transfer: { type: 'on-server', serverDirectory } })
+  await createBackup(plan)
+  const [whole = ''] = await readdir(localDirectory)
+  const start = (await readFile(join(localDirectory, whole))).subarray(0, 1000)
+  const left = ['taskflow_temp_dead00000000.bak', 'tasks_backup_20260101_000000_dead00000000.bak']
+  const others = ['taskflow_temp_young0000000.bak', 'nightly.bak']
+  for (const name of [...left, ...others]) {
+    await writeFile(join(localDirectory, name), start, { mode: fileMode })
+    if (!name.includes('young')) await utimes(join(localDirectory, name), 0, 0)
+  }
+  const { restoreLeftovers } = await pruneBackups(plan)
+  expect([...restoreLeftovers].sort()).toEqual(left.map((name) => onServer(serverDirectory, name)).sort())
+  expect((await readdir(localDirectory)).sort()).toEqual([whole, ...others].sort())
 }
 
 /** What an administrator does with the plan of a folder. */

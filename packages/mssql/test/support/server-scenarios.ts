@@ -15,7 +15,6 @@ import {
   undoRestore,
 } from '@taskflow-backup/core'
 import { expect } from 'vitest'
-import { readDetails } from '../../src/details.ts'
 import { type MssqlOptions, mssql } from '../../src/index.ts'
 import { SERVER_CLOCK, type ServerClockRow } from '../../src/statements/queries.ts'
 import { databasesOf, FIRST_TITLE, locksLeft, type ServerUnderTest, TIME_ZONE } from './server-under-test.ts'
@@ -88,27 +87,6 @@ export async function recoversToAMoment(server: ServerUnderTest, live: string): 
   const { findings } = await restoreBackup(plan, { at, to: `${live} copy` })
   expectSound(findings)
   expect(await server.titles(`${live} copy`)).toEqual([FIRST_TITLE, 'before'])
-}
-
-/** Stopped at a marked transaction that msdb told of, and before it. */
-export async function recoversToAMarkOfMsdb(server: ServerUnderTest, live: string): Promise<void> {
-  await server.createDatabase(live)
-  const plan = planFor(server, live)
-  await createBackup(plan)
-  await server.insert(live, 'before')
-  await createBackup(plan, { kind: 'log' })
-  await server.insertMarked(live, "it's [here]", 'marked')
-  await server.insert(live, 'after')
-  const { manifest } = await createBackup(plan, { kind: 'log' })
-  expect(readDetails(manifest).marks).toMatchObject([{ name: "it's [here]" }])
-  await createBackup(plan, { kind: 'log' })
-  const until = async (name: string, before: boolean): Promise<string[]> => {
-    expectSound((await restoreBackup(plan, { to: { database: name, stopAtMark: "it's [here]", before } })).findings)
-    return server.titles(name)
-  }
-  expect(await until(`${live} at`, false)).toEqual([FIRST_TITLE, 'before', 'marked'])
-  expect(await until(`${live} before`, true)).toEqual([FIRST_TITLE, 'before'])
-  await expectNothingLeft(server, live)
 }
 
 /** Restored over the live database, which is kept; undone, and the undoing undone. */
@@ -241,12 +219,12 @@ export async function restoresElsewhere(
   }
 }
 
-function expectSound(findings: readonly Finding[]): void {
+export function expectSound(findings: readonly Finding[]): void {
   expect(findings.filter(({ severity }) => severity !== 'ok')).toEqual([])
   expect(findings.map(({ check }) => check)).toContain('dbcc-checkdb')
 }
 
-async function expectNothingLeft(server: ServerUnderTest, live: string): Promise<void> {
+export async function expectNothingLeft(server: ServerUnderTest, live: string): Promise<void> {
   expect(await readdir(server.folder.localDirectory)).toEqual([])
   expect(await locksLeft(server)).toEqual([])
   const databases = await databasesOf(server, live)
