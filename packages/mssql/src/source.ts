@@ -57,6 +57,7 @@ export async function lookFor(
 ): Promise<Source> {
   const source = await look(session, options, kind)
   const estimate = await estimateSize(session, kind, source.database)
+  if (!estimate) return { ...source, estimate }
   const { transfer, database } = options
   if (transfer.type === 'shared-folder') {
     const freeBytes = await roomInFolder(transfer.localDirectory)

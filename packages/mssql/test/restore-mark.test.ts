@@ -1,6 +1,7 @@
 import { type BackupError, createBackup, type JsonValue, planRecovery, restoreBackup } from '@taskflow-backup/core'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { readDetails } from '../src/details.ts'
+import type { MssqlRestoreTarget } from '../src/index.ts'
 import { readTarget } from '../src/restore/stop-point.ts'
 import { LIVE, type RestoreSite, restoreSite } from './support/restore-site.ts'
 
@@ -130,7 +131,8 @@ describe('fake SQL Server: a restore to a marked transaction', () => {
   test('also over the live database, in place', async () => {
     await makeChain()
     const plan = site.plan({ restore: { method: 'replace' } })
-    await restoreBackup(plan, { to: { database: LIVE, stopAtMark: "it's [here]" }, overwrite: true })
+    const to: MssqlRestoreTarget = { database: LIVE, stopAtMark: "it's [here]" }
+    await restoreBackup(plan, { to, overwrite: true })
     expect(titles(LIVE)).toEqual(['first', 'early', 'just before', 'marked'])
     expect(site.databases()).toEqual([`${LIVE}: ONLINE, MULTI_USER`])
   })

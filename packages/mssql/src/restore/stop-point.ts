@@ -2,8 +2,9 @@ import { BackupError } from '@taskflow-backup/core'
 import { type Lsn, parseLsn } from '../lsn.ts'
 import { MAX_NAME } from '../statements/quote.ts'
 
+// A type, not an interface: those are no `JsonValue`, which `to` is.
 /** What `to` of a restore takes besides the name of a database: where to stop, when that is no moment. */
-export interface MssqlRestoreTarget {
+export type MssqlRestoreTarget = {
   /** Name of the database on the server that the adapter is connected to. */
   readonly database: string
   /** Name of a transaction that was begun WITH MARK, as it was written. It is the last one that is restored. */
