@@ -125,9 +125,7 @@ describe('unpackTar', () => {
       await rm(folder, { recursive: true })
       await mkdir(folder)
       const cut = unpack(tar.subarray(0, length), files, 300)
-      // Between two entries a tar may end, too; what is missing then, is missing from the manifest's list.
-      if (length === 1024) await cut
-      else await expect(cut, `${length} bytes`).rejects.toMatchObject({ code: 'MEMBER_DAMAGED' })
+      await expect(cut, `${length} bytes`).rejects.toMatchObject({ code: 'MEMBER_DAMAGED' })
     }
   })
 

@@ -31,7 +31,7 @@ export class IncrementalFile implements EntryWriter {
     this.#size = size
   }
 
-  write(piece: Buffer): void {
+  write(piece: Uint8Array): void {
     let rest = piece
     if (!this.#blocks) {
       this.#header = Buffer.concat([this.#header, piece])
@@ -85,7 +85,7 @@ export class IncrementalFile implements EntryWriter {
     ftruncateSync(fd, blocks.reduce((length, block) => Math.max(length, block + 1), truncation) * BLOCK_BYTES)
   }
 
-  #writeBlocks(piece: Buffer): void {
+  #writeBlocks(piece: Uint8Array): void {
     const blocks = this.#blocks as Uint32Array
     let rest = piece
     while (rest.length > 0) {

@@ -112,11 +112,11 @@ async function layBase(
 
 async function readManifest(source: MemberSource, member: ManifestMember): Promise<ManifestFiles> {
   const files = new Map<string, ManifestFile>()
-  // The scanner keeps bytes apart by latin1; tar-stream has decoded the names in the archive as UTF-8.
+  // The scanner keeps bytes apart by latin1; paths are UTF-8.
   const scanner = new ManifestScanner(member.name, (file) =>
     files.set(Buffer.from(file.path, 'latin1').toString('utf8'), file),
   )
-  for await (const piece of source.open(member) as AsyncIterable<Buffer>) scanner.update(piece)
+  for await (const piece of source.open(member)) scanner.update(piece)
   scanner.end()
   return files
 }

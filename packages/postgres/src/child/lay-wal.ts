@@ -54,7 +54,7 @@ export class WalFolder {
     let position = what.begin.lsn
     let open: { readonly name: string; readonly fd: number } | undefined
     try {
-      for await (const piece of source.open(member) as AsyncIterable<Buffer>) {
+      for await (const piece of source.open(member)) {
         for (let rest = piece; rest.length > 0; ) {
           const name = segmentName(timeline, position, this.#segmentBytes)
           if (open?.name !== name) {

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { BackupError, decodeMember, type ManifestMember } from '@taskflow-backup/core'
+import { BackupError, type ManifestMember, unpackMember } from '@taskflow-backup/core'
 
 /**
  * Takes apart a channel on which the stored bytes of several members follow one another. Each member must be read to
@@ -13,16 +13,21 @@ export class MemberSource {
     this.#input = input[Symbol.asyncIterator]()
   }
 
-  /** Plain content of the next member; the stream fails with `MEMBER_DAMAGED` unless it is what the manifest says. */
-  open(member: ManifestMember): Readable {
-    return decodeMember(member, Readable.from(this.#take(member.stored.bytes), { objectMode: false }), () => {})
+  /**
+   * Plain content of the next member; the iteration fails with `MEMBER_DAMAGED` unless it is what the manifest says. A
+   * piece is gone when the next one is asked for.
+   */
+  open(member: ManifestMember): AsyncGenerator<Buffer> {
+    return unpackMember(member, Readable.from(this.#take(member.stored.bytes), { objectMode: false }), () => {})
   }
 
   /** The whole of a small member. */
   async read(member: ManifestMember, maxBytes: number): Promise<Buffer> {
     if (member.plain.bytes > maxBytes)
       throw new BackupError('MEMBER_DAMAGED', `${member.name} has ${member.plain.bytes} bytes, more than it may.`)
-    return Buffer.concat((await this.open(member).toArray()) as Buffer[])
+    const pieces: Buffer[] = []
+    for await (const piece of this.open(member)) pieces.push(Buffer.from(piece))
+    return Buffer.concat(pieces)
   }
 
   async *#take(bytes: number): AsyncGenerator<Buffer> {

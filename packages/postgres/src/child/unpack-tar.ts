@@ -1,12 +1,10 @@
 import { chownSync, closeSync, fchownSync, lstatSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { BackupError, toBackupError } from '@taskflow-backup/core'
-import { extract } from 'tar-stream'
-import { fileChecksum } from '../physical/file-checksum.ts'
+import { type FileChecksum, fileChecksum } from '../physical/file-checksum.ts'
 import type { Owner } from '../physical/lay-out-job.ts'
 import type { ManifestFile } from '../physical/manifest-scanner.ts'
+import { type TarEntry, TarScanner } from '../physical/tar-scanner.ts'
 import { entryPath } from './entry-path.ts'
 
 /** What the server said that it sent, by path. */
@@ -14,7 +12,8 @@ export type ManifestFiles = ReadonlyMap<string, ManifestFile>
 
 /** Where the content of one entry goes. */
 export interface EntryWriter {
-  write(piece: Buffer): void
+  /** Is done with the piece when it returns. */
+  write(piece: Uint8Array): void
   /** All has been written. */
   end(): void
   /** Lets go of what is open; harmless after `end`. */
@@ -42,73 +41,82 @@ const LINK = /^pg_tblspc\/\d+$/
 /**
  * Unpacks a tar of a base backup. Refused are paths that lead out of the folder, entries that come twice, links other
  * than those of tablespaces (which are left out: the caller makes them), devices, and every file that is not, to the
- * byte, what the server's manifest says.
+ * byte, what the server's manifest says. `tar` may reuse a piece when the next one is asked for.
  *
- * @throws `MEMBER_DAMAGED`, and what the file system throws
+ * @throws `MEMBER_DAMAGED`, and `TARGET_INVALID` for what the file system says
  */
-export async function unpackTar(tar: Readable, options: UnpackOptions): Promise<void> {
-  const entries = extract()
-  const [sent, unpacked] = await Promise.allSettled([pipeline(tar, entries), unpackEntries(entries, options)])
-  // When the member itself is damaged, that is the reason for whatever the entries look like.
-  if (sent.status === 'rejected' && sent.reason instanceof BackupError) throw sent.reason
-  if (unpacked.status === 'rejected') throw toTarError(unpacked.reason)
-  if (sent.status === 'rejected') throw toTarError(sent.reason)
+export async function unpackTar(tar: AsyncIterable<Uint8Array>, options: UnpackOptions): Promise<void> {
+  let file: UnpackedFile | undefined
+  const scanner = new TarScanner('The archive', {
+    onEntry: (entry) => {
+      file = beginEntry(entry, options)
+    },
+    onContent: (piece) => file?.write(piece),
+    onEntryEnd: () => {
+      file?.end()
+      file = undefined
+    },
+  })
+  try {
+    // All of it synchronous: the next pieces are decoded in the meantime, in libuv's pool.
+    for await (const piece of tar) scanner.update(piece)
+    scanner.end()
+  } catch (error) {
+    throw toTarError(error)
+  } finally {
+    file?.close()
+  }
 }
 
-async function unpackEntries(entries: ReturnType<typeof extract>, options: UnpackOptions): Promise<void> {
-  const { folder, prefix, seen, owner } = options
-  for await (const entry of entries) {
-    const { name, type, size = 0 } = entry.header
-    const inside = entryPath(name)
-    if (inside === '' && type === 'directory') {
-      entry.resume()
-      continue
-    }
-    const path = prefix + inside
-    if (inside === '' || seen.has(path)) throw refused(name, 'twice')
-    seen.add(path)
-    const target = join(folder, inside)
-    if (type === 'directory') {
-      makeFolder(target, owner)
-      entry.resume()
-    } else if (type === 'symlink' && LINK.test(path)) {
-      entry.resume()
-    } else if (type === 'file') {
-      await unpackFile(
-        entry as AsyncIterable<Buffer>,
-        path,
-        options.writerFor?.(path, size) ?? newFile(target, owner),
-        options,
-      )
-    } else {
-      throw refused(name, `as ${type ?? 'something unknown'}`)
-    }
-  }
+/** Takes an entry in hand; gives where its content goes, if it has one that is wanted. */
+function beginEntry({ name: latin1, type, sizeBytes }: TarEntry, options: UnpackOptions): UnpackedFile | undefined {
+  const { folder, prefix, seen, owner, files } = options
+  const name = Buffer.from(latin1, 'latin1').toString('utf8')
+  const inside = entryPath(name)
+  if (inside === '' && type === 'folder') return undefined
+  const path = prefix + inside
+  if (inside === '' || seen.has(path)) throw refused(name, 'twice')
+  seen.add(path)
+  const target = join(folder, inside)
+  if (type === 'folder') makeFolder(target, owner)
+  else if (type === 'link' && !LINK.test(path)) throw refused(name, 'as a link')
+  if (type !== 'file') return undefined
+  const expected = files.get(path)
+  if (!expected && !WITHOUT_CHECKSUM.test(path)) throw refused(path, 'that the server did not list')
+  return new UnpackedFile(path, expected, options.writerFor?.(path, sizeBytes) ?? newFile(target, owner))
 }
 
 const refused = (name: string, how: string): BackupError =>
   new BackupError('MEMBER_DAMAGED', `The archive has an entry ${JSON.stringify(name)} ${how}.`)
 
-async function unpackFile(
-  body: AsyncIterable<Buffer>,
-  path: string,
-  writer: EntryWriter,
-  { files }: UnpackOptions,
-): Promise<void> {
-  try {
-    const expected = files.get(path)
-    if (!expected && !WITHOUT_CHECKSUM.test(path)) throw refused(path, 'that the server did not list')
-    const checksum = expected && fileChecksum(expected.algorithm)
-    let bytes = 0
-    for await (const piece of body) {
-      checksum?.update(piece)
-      bytes += piece.length
-      writer.write(piece)
-    }
-    if (expected && checksum) compare(path, expected, bytes, checksum.digest())
-    writer.end()
-  } finally {
-    writer.close()
+/** A file on its way to the disk, held against what the server said of it. */
+class UnpackedFile {
+  readonly #path: string
+  readonly #expected: ManifestFile | undefined
+  readonly #checksum: FileChecksum | undefined
+  readonly #writer: EntryWriter
+  #bytes = 0
+
+  constructor(path: string, expected: ManifestFile | undefined, writer: EntryWriter) {
+    this.#path = path
+    this.#expected = expected
+    this.#checksum = expected && fileChecksum(expected.algorithm)
+    this.#writer = writer
+  }
+
+  write(piece: Uint8Array): void {
+    this.#checksum?.update(piece)
+    this.#bytes += piece.length
+    this.#writer.write(piece)
+  }
+
+  end(): void {
+    if (this.#expected && this.#checksum) compare(this.#path, this.#expected, this.#bytes, this.#checksum.digest())
+    this.#writer.end()
+  }
+
+  close(): void {
+    this.#writer.close()
   }
 }
 
