@@ -7,9 +7,13 @@ import { isKeySegment } from '../storage/key.ts'
 import { COMPRESSION_SUFFIX, compress } from './compress.ts'
 import { canDecode, decode } from './decompress.ts'
 import { Meter } from './meter.ts'
+import { ThreadMeter } from './thread-meter.ts'
 
 /** Copies that may be kept. V8 looks for garbage when there are many objects; larger ones pile up before it does. */
 const KEPT_BYTES = 16 * 1024
+
+/** Shorter members are hashed before a thread would have started. */
+const THREAD_BYTES = 16 * 1024 * 1024
 
 const SUFFIX: Readonly<Record<string, string>> = COMPRESSION_SUFFIX
 
@@ -98,7 +102,9 @@ async function* copies(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
  *
  * **A piece is gone when the next one is asked for**: its memory is freed, so that little is needed for however much.
  *
- * `onBytes` is told how many plain bytes have passed in all. Whoever does not iterate destroys `object`.
+ * `onBytes` is told how many plain bytes have passed in all. Whoever does not iterate destroys `object`. With
+ * `hashInThread` a thread of its own hashes the plain content of all but small members, beside the caller's own work:
+ * for a process that has nothing else to do.
  *
  * @throws `CODEC_UNKNOWN` at once; the iteration fails with `MEMBER_DAMAGED`
  */
@@ -106,12 +112,17 @@ export function unpackMember(
   member: ManifestMember,
   object: Readable,
   onBytes: (bytes: number) => void,
+  { hashInThread = false }: { readonly hashInThread?: boolean } = {},
 ): AsyncGenerator<Buffer> {
-  const stored = new Meter()
-  const plain = new Meter()
+  const thread = hashInThread && member.plain.bytes >= THREAD_BYTES ? new ThreadMeter() : undefined
+  const plain = thread ?? new Meter()
+  const encoded = member.codecs.length > 0
+  // What was not encoded is the same before and after.
+  const stored = encoded ? new Meter() : plain
+  const source = guarded(stored.through(object), stored, member.stored.bytes, member.file)
   let decoded: AsyncIterable<Uint8Array>
   try {
-    decoded = decode(guarded(stored.through(object), stored, member.stored.bytes, member.file), member.codecs)
+    decoded = decode(source, member.codecs)
   } catch (error) {
     object.destroy()
     throw error
@@ -120,16 +131,19 @@ export function unpackMember(
 
   async function* checked(): AsyncGenerator<Buffer> {
     try {
-      for await (const piece of guarded(plain.through(decoded), plain, member.plain.bytes, member.name)) {
+      const pieces = encoded ? guarded(plain.through(decoded), plain, member.plain.bytes, member.name) : source
+      for await (const piece of pieces) {
         onBytes(plain.bytes)
         yield piece
       }
-      compare(member.file, 'stored', stored, member.stored)
-      compare(member.name, 'plain', plain, member.plain)
+      const facts = await plain.facts()
+      compare(member.file, 'stored', encoded ? await stored.facts() : facts, member.stored)
+      compare(member.name, 'plain', facts, member.plain)
     } catch (error) {
       throw named(toBackupError(error, 'STORAGE_FAILED', `Cannot read ${member.file}`), member.file)
     } finally {
       object.destroy()
+      await thread?.end()
     }
   }
 }
@@ -148,12 +162,12 @@ export async function checkStored(
 ): Promise<void> {
   const stored = new Meter()
   for await (const _ of guarded(stored.through(object), stored, member.stored.bytes, member.file)) onBytes(stored.bytes)
-  compare(member.file, 'stored', stored, member.stored)
+  compare(member.file, 'stored', stored.facts(), member.stored)
 }
 
 async function* guarded(
   source: AsyncIterable<Buffer>,
-  meter: Meter,
+  meter: { readonly bytes: number },
   bytes: number,
   what: string,
 ): AsyncGenerator<Buffer> {
@@ -164,8 +178,7 @@ async function* guarded(
   }
 }
 
-function compare(what: string, side: string, meter: Meter, expected: { bytes: number; sha256: string }): void {
-  const { bytes, sha256 } = meter.facts()
+function compare(what: string, side: string, { bytes, sha256 }: StreamFacts, expected: StreamFacts): void {
   if (bytes !== expected.bytes) {
     throw new BackupError('MEMBER_DAMAGED', `${what} has ${bytes} ${side} bytes, its manifest says ${expected.bytes}.`)
   }

@@ -18,7 +18,9 @@ export class MemberSource {
    * piece is gone when the next one is asked for.
    */
   open(member: ManifestMember): AsyncGenerator<Buffer> {
-    return unpackMember(member, Readable.from(this.#take(member.stored.bytes), { objectMode: false }), () => {})
+    return unpackMember(member, Readable.from(this.#take(member.stored.bytes), { objectMode: false }), () => {}, {
+      hashInThread: true,
+    })
   }
 
   /** The whole of a small member. */
