@@ -10,6 +10,7 @@ import { clientPrograms, RUN_AS } from '../packages/postgres/test/support/progra
 import { TestServer } from '../packages/postgres/test/support/server.ts'
 import { appRow, appTable, compete, type Method, report } from './compete.ts'
 import { quote, worker } from './measure.ts'
+import { sameChecks, unpackOnly } from './restore-peers.ts'
 
 const { values } = parseArgs({
   options: {
@@ -24,7 +25,8 @@ rmSync(values.folder, { recursive: true, force: true })
 mkdirSync(values.folder, { recursive: true })
 chmodSync(values.folder, 0o755)
 const server = await TestServer.start(15, {
-  settings: { wal_keep_size: '8GB', max_wal_size: '4GB', shared_buffers: '256MB' },
+  // What is restored has the settings of its source: it has to reach the disk, as with every peer.
+  settings: { wal_keep_size: '8GB', max_wal_size: '4GB', shared_buffers: '256MB', fsync: 'on' },
   hba: 'local all all trust\nlocal replication all trust\n',
 })
 const connection = { host: server.folder, user: 'postgres', database: 'bench' }
@@ -134,7 +136,10 @@ async function bench(): Promise<void> {
   fresh()
   execFileSync('bash', ['-c', ours('backup', physical, 'zstd:1')])
   const stored = readdirSync(join(values.folder, 'backups'), { recursive: true, encoding: 'utf8' })
-  const tar = quote(join(values.folder, 'backups', stored.find((name) => name.endsWith('.base.tar.zst')) ?? ''))
+  const file = (suffix: string): string =>
+    join(values.folder, 'backups', stored.find((name) => name.endsWith(suffix)) ?? '')
+  const base = { tar: file('.base.tar.zst'), manifest: file('.backup_manifest.zst') }
+  const peer = join(values.folder, 'peer')
   const clear = (): void => {
     for (const name of ['restored', 'peer']) rmSync(join(values.folder, name), { recursive: true, force: true })
     mkdirSync(join(values.folder, 'peer'))
@@ -144,9 +149,10 @@ async function bench(): Promise<void> {
     'taskflow-backup, recovered and checked',
     ours(`restore:${join(values.folder, 'restored')}`, physical, 'zstd:1'),
     [
+      { name: 'zstd -d, tar -x (nothing checked)', command: unpackOnly(base, peer), prepare: clear },
       {
-        name: 'zstd -d, tar -x (nothing checked)',
-        command: `zstd -qdc ${tar} | tar -x -C ${at('peer')} -f - && sync`,
+        name: 'zstd -d, tar -x, sha256sum, pg_verifybackup, postgres, pg_amcheck',
+        command: sameChecks(base, peer, server.programs, RUN_AS),
         prepare: clear,
       },
     ],
