@@ -1,8 +1,8 @@
-import { open } from 'node:fs/promises'
-import { decodeMember, type JobHandlers, openChannel, sendCompressed, toBackupError } from '@taskflow-backup/core'
+import { closeSync, openSync } from 'node:fs'
+import { type JobHandlers, openChannel, sendCompressed, toBackupError, unpackMember } from '@taskflow-backup/core'
 import type { LogicalJobs, UnpackOrders } from '../jobs.ts'
 import { supervise } from './supervise.ts'
-import { packFolder, unpackTar } from './tar.ts'
+import { packFolder, unpackTar, writeAll } from './tar.ts'
 import { loadZlibSync } from './zlib-sync.ts'
 
 /** The jobs of logical backups and restores. */
@@ -41,7 +41,7 @@ export const logicalHandlers: JobHandlers<LogicalJobs> = {
 }
 
 async function unpack({ member, to }: UnpackOrders, stored: ReturnType<typeof openChannel>): Promise<null> {
-  const plain = decodeMember(member, stored, () => {}) // the parent tells how far it is
+  const plain = unpackMember(member, stored, () => {}, { hashInThread: true }) // the parent tells how far it is
   try {
     if ('folder' in to) await unpackTar(plain, to.folder)
     else await writeTo(to.file, plain)
@@ -51,17 +51,16 @@ async function unpack({ member, to }: UnpackOrders, stored: ReturnType<typeof op
       hint: 'Give the plan a `temporaryDirectory` with room for the whole dump, uncompressed.',
     })
   } finally {
-    plain.destroy()
+    stored.destroy()
   }
 }
 
+/** Synchronously: the next pieces are decoded in the meantime, in libuv's pool. */
 async function writeTo(file: string, plain: AsyncIterable<Buffer>): Promise<void> {
-  const handle = await open(file, 'wx', 0o600)
+  const fd = openSync(file, 'wx', 0o600)
   try {
-    for await (const piece of plain) {
-      for (let at = 0; at < piece.length; ) at += (await handle.write(piece, at)).bytesWritten
-    }
+    for await (const piece of plain) writeAll(fd, piece)
   } finally {
-    await handle.close()
+    closeSync(fd)
   }
 }

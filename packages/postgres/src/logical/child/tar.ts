@@ -1,10 +1,10 @@
-import { createReadStream } from 'node:fs'
+import { closeSync, createReadStream, mkdirSync, openSync, writeSync } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { BackupError, toBackupError } from '@taskflow-backup/core'
-import { extract, pack } from 'tar-stream'
+import { pack } from 'tar-stream'
+import { TarScanner } from '../../physical/tar-scanner.ts'
 import { isDumpFile } from '../directory-format.ts'
 
 /** A tar of the files that `pg_dump --format=directory` made: the table of contents first, then by name. */
@@ -35,29 +35,36 @@ function byPlace(a: string, b: string): number {
   return place(a) - place(b) || (a < b ? -1 : 1)
 }
 
-/** Writes the files of a tar into an empty folder. Only plain files with the names that `pg_dump` gives are taken. */
-export async function unpackTar(source: Readable, folder: string): Promise<void> {
-  await fs.mkdir(folder, { mode: 0o700 })
-  const tar = extract()
-  const fed = pipeline(source, tar)
-  fed.catch(() => {}) // thrown below
-  try {
-    for await (const entry of tar) {
-      const { name, type } = entry.header
+/**
+ * Writes the files of a tar into a new folder. Only plain files with the names that `pg_dump` gives are taken. `source`
+ * may reuse a piece when the next one is asked for.
+ */
+export async function unpackTar(source: AsyncIterable<Uint8Array>, folder: string): Promise<void> {
+  let fd: number | undefined
+  const close = (): void => {
+    if (fd !== undefined) closeSync(fd)
+    fd = undefined
+  }
+  const tar = new TarScanner('The dump', {
+    onEntry({ name, type }) {
       if (type !== 'file' || !isDumpFile(name))
         throw new BackupError('MEMBER_DAMAGED', `The tar has an entry that does not belong there: ${name}.`)
-      const file = await fs.open(join(folder, name), 'wx', 0o600)
-      await pipeline(entry, file.createWriteStream())
-    }
-    await fed
+      fd = openSync(join(folder, name), 'wx', 0o600)
+    },
+    onContent: (piece) => writeAll(fd as number, piece),
+    onEntryEnd: close,
+  })
+  try {
+    mkdirSync(folder, { mode: 0o700 })
+    for await (const piece of source) tar.update(piece)
+    tar.end()
   } catch (error) {
-    // A source that failed is the reason for whatever the tar says about it.
-    const reason: unknown = await fed.then(
-      () => error,
-      (sourceError: unknown) => (sourceError instanceof BackupError ? sourceError : error),
-    )
-    throw toBackupError(reason, 'TARGET_INVALID', `Cannot write into ${folder}`)
+    throw toBackupError(error, 'TARGET_INVALID', `Cannot write into ${folder}`)
   } finally {
-    source.destroy()
+    close()
   }
+}
+
+export function writeAll(fd: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
 }
