@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
+import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { type AdapterContext, type Progress, startJob } from '../src/index.ts'
@@ -97,6 +99,17 @@ test.each([['at once'], ['in the middle']])('an abort ends the child %s', async 
   const waiting = job('tellAndWait', null, { signal: aborter.signal, spawn: spying, onWarning })
   await expect(waiting.result).rejects.toMatchObject({ code: 'ABORTED' })
   expect(child?.signalCode).toBe('SIGKILL')
+})
+
+test('a child that is ended before it read what it was sent, fails its job and nothing else', async () => {
+  const aborter = new AbortController()
+  const waiting = job('wait', null, { signal: aborter.signal })
+  // Nobody looks after the channel any more when the system says that it was reset.
+  await pipeline(Readable.from([Buffer.alloc(20_000)]), waiting.channel)
+  const closed = new Promise((resolve) => waiting.channel.once('close', resolve))
+  setTimeout(() => aborter.abort(), 300)
+  await expect(waiting.result).rejects.toMatchObject({ code: 'ABORTED' })
+  await closed
 })
 
 test('the child goes when its parent is killed', async () => {

@@ -49,7 +49,10 @@ export function startJob<Jobs extends JobTable, Name extends keyof Jobs & string
   const result = collect(child, name, ctx).finally(() => ctx.signal.removeEventListener('abort', kill))
   result.catch(() => {}) // thrown where it is awaited
   child.send({ job: name, input } satisfies JobMessage, () => {}) // a child that is gone already tells so by its exit
-  return { channel: child.stdio[3] as Duplex, result: result as Promise<Jobs[Name]['result']>, kill }
+  const channel = child.stdio[3] as Duplex
+  // A child that ends before it has read everything resets it, also after whoever wrote has gone; `result` says why.
+  channel.on('error', () => {})
+  return { channel, result: result as Promise<Jobs[Name]['result']>, kill }
 }
 
 /**
