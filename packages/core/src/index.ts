@@ -1,4 +1,5 @@
 export type { Catalog } from './catalog.ts'
+export { channelPieces } from './child/channel-pieces.ts'
 export { inspectByJob } from './child/inspect-by-job.ts'
 export { jobMember, type SentFacts } from './child/job-member.ts'
 export { CHANNEL_FD, type JobTable } from './child/messages.ts'
@@ -23,6 +24,7 @@ export {
 export { folderOwner, isAbandonedFolder, makeOwnedFolder } from './owned-folder.ts'
 export { COMPRESSION_SUFFIX, compress, compressFrame, FRAME_BYTES } from './pipeline/compress.ts'
 export { inOrder } from './pipeline/in-order.ts'
+export { LentBody } from './pipeline/lent-body.ts'
 export { decodeMember, unpackMember } from './pipeline/member.ts'
 export { Meter } from './pipeline/meter.ts'
 export { type BackupPlan, type BackupPlanOptions, type Destination, defineBackupPlan } from './plan.ts'

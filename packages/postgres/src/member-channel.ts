@@ -1,6 +1,13 @@
 import { once } from 'node:events'
-import { Readable, type Writable } from 'node:stream'
-import { BackupError, type CodecUse, type StreamFacts, toBackupError } from '@taskflow-backup/core'
+import type { Readable, Writable } from 'node:stream'
+import {
+  BackupError,
+  type CodecUse,
+  channelPieces,
+  LentBody,
+  type StreamFacts,
+  toBackupError,
+} from '@taskflow-backup/core'
 
 // Several members of a backup over one channel from the child to the app's process. A frame is one byte for what it is,
 // four for its length (big endian), and that many bytes. The end of a member is a frame of its own: a channel that ends
@@ -93,7 +100,7 @@ export async function* receiveMembers(
       if (header.kind !== BEGIN) throw garbled('something that is no begin of a member')
       const member = (await frames.json(header)) as ChannelMember
       let facts: ChannelFacts | undefined
-      const body = async function* (): AsyncGenerator<Buffer> {
+      const body = async function* (): AsyncGenerator<Buffer, void, void> {
         for (;;) {
           const frame = await frames.next()
           if (!frame) throw await frames.cut()
@@ -106,7 +113,7 @@ export async function* receiveMembers(
       }
       yield {
         ...member,
-        body: Readable.from(body(), { objectMode: false, highWaterMark: 1024 * 1024 }),
+        body: new LentBody(body()),
         facts: () => {
           if (!facts) throw new BackupError('INTERNAL', `${member.name} has not ended yet.`)
           return facts
@@ -126,51 +133,48 @@ interface Frame {
   readonly length: number
 }
 
+/** Its pieces are gone when the next one is asked for. */
 class FrameReader {
-  readonly #source: AsyncIterator<Buffer>
+  readonly #source: AsyncGenerator<Buffer, void, void>
   readonly #failure: () => Promise<unknown>
   #pending: Buffer = Buffer.alloc(0)
 
   constructor(channel: Readable, failure: () => Promise<unknown>) {
-    this.#source = channel[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+    this.#source = channelPieces(channel)
     this.#failure = failure
   }
 
   /** The next frame's header; `undefined` when the channel ends here. */
   async next(): Promise<Frame | undefined> {
-    while (this.#pending.length < HEADER_BYTES) {
-      const more = await this.#read()
-      if (!more) {
-        if (this.#pending.length > 0) throw await this.cut()
+    const header = Buffer.alloc(HEADER_BYTES)
+    for (let filled = 0; filled < HEADER_BYTES; ) {
+      if (this.#pending.length === 0 && !(await this.#read())) {
+        if (filled > 0) throw await this.cut()
         return undefined
       }
-      this.#pending = this.#pending.length === 0 ? more : Buffer.concat([this.#pending, more])
+      const taken = this.#pending.copy(header, filled)
+      this.#pending = this.#pending.subarray(taken)
+      filled += taken
     }
-    const kind = this.#pending[0] as number
-    const length = this.#pending.readUInt32BE(1)
-    this.#pending = this.#pending.subarray(HEADER_BYTES)
-    return { kind, length }
+    return { kind: header[0] as number, length: header.readUInt32BE(1) }
   }
 
   async *payload({ length }: Frame): AsyncGenerator<Buffer> {
     for (let left = length; left > 0; ) {
-      if (this.#pending.length === 0) {
-        const more = await this.#read()
-        if (!more) throw await this.cut()
-        this.#pending = more
-      }
+      if (this.#pending.length === 0 && !(await this.#read())) throw await this.cut()
       const piece = this.#pending.subarray(0, left)
       this.#pending = this.#pending.subarray(piece.length)
       left -= piece.length
-      if (piece.length > 0) yield piece
+      yield piece
     }
   }
 
   async json(frame: Frame): Promise<unknown> {
     if (frame.length > MOST_JSON_BYTES) throw garbled(`a header of ${frame.length} bytes`)
-    const pieces: Buffer[] = []
-    for await (const piece of this.payload(frame)) pieces.push(piece)
-    return JSON.parse(Buffer.concat(pieces).toString())
+    const bytes = Buffer.alloc(frame.length)
+    let filled = 0
+    for await (const piece of this.payload(frame)) filled += piece.copy(bytes, filled)
+    return JSON.parse(bytes.toString())
   }
 
   /** Why the channel ended too early. */
@@ -179,10 +183,12 @@ class FrameReader {
     return new BackupError('CHILD_FAILED', 'The child process ended in the middle of a member.')
   }
 
-  async #read(): Promise<Buffer | undefined> {
+  /** False when nothing more comes. */
+  async #read(): Promise<boolean> {
     try {
-      const { value, done } = await this.#source.next()
-      return done ? undefined : value
+      const { value } = await this.#source.next()
+      this.#pending = value ?? Buffer.alloc(0)
+      return value !== undefined
     } catch (error) {
       await this.#failure() // a child that was killed resets its channel
       throw toBackupError(error, 'CHILD_FAILED', 'The channel of the child process broke')

@@ -1,6 +1,7 @@
-import { Readable } from 'node:stream'
 import type { Compression, Member } from '../contracts/adapter.ts'
 import type { StreamFacts } from '../contracts/backup.ts'
+import { LentBody } from '../pipeline/lent-body.ts'
+import { channelPieces } from './channel-pieces.ts'
 import type { RunningJob } from './start-job.ts'
 
 /** Lengths and hashes of a stream before and after its compression. */
@@ -8,8 +9,6 @@ export interface SentFacts {
   readonly plain: StreamFacts
   readonly stored: StreamFacts
 }
-
-const READ_AHEAD_BYTES = 1024 * 1024
 
 /**
  * A member that a job sends over its channel, compressed as `compression` says. Its end is withheld until the job gave
@@ -22,9 +21,9 @@ export function jobMember<Result extends SentFacts>(
   onResult: (result: Result) => void = () => {},
 ): Member {
   let sent: Result | undefined
-  async function* body(): AsyncGenerator<Buffer> {
+  async function* body(): AsyncGenerator<Buffer, void, void> {
     try {
-      yield* job.channel as AsyncIterable<Buffer>
+      yield* channelPieces(job.channel)
     } catch (error) {
       await job.result // its own reason is the better one
       throw error
@@ -35,7 +34,7 @@ export function jobMember<Result extends SentFacts>(
   }
   return {
     name,
-    body: Readable.from(body(), { objectMode: false, highWaterMark: READ_AHEAD_BYTES }),
+    body: new LentBody(body()),
     encoded: {
       codecs: algorithm === 'none' ? [] : [{ name: algorithm, level }],
       plain: () => (sent as Result).plain,

@@ -4,6 +4,7 @@ import * as zlib from 'node:zlib'
 import type { CodecUse } from '../contracts/backup.ts'
 import { BackupError, toBackupError } from '../errors.ts'
 import { ByteReader } from './byte-reader.ts'
+import { freeMemory } from './free-memory.ts'
 import { framePieces, nextFrame } from './zstd-frames.ts'
 
 /** Frames with up to this much plain content are decoded whole and several at a time; longer ones as a stream. */
@@ -43,7 +44,7 @@ async function* decodeZstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Ui
     while (running.length > atMost) {
       const plain = await (running.shift() as Promise<Buffer>)
       yield plain
-      giveBack(plain)
+      freeMemory(plain, 1) // one byte more is what the decoder asked for, see below
     }
   }
   try {
@@ -73,20 +74,9 @@ async function decodeWhole(frame: Buffer, plainBytes: number): Promise<Buffer> {
   } catch (error) {
     throw damaged(error)
   }
-  giveBack(frame)
+  freeMemory(frame)
   if (plain.length !== plainBytes) throw damaged(new Error(`${plain.length} bytes instead of ${plainBytes}`))
   return plain
-}
-
-/**
- * Frees the memory of a buffer that nobody reads again. V8 comes for it when tens of MiB have piled up, because it
- * counts the small object and not what hangs on it.
- */
-function giveBack(buffer: Buffer): void {
-  // Small ones lie in a pool together with others'. One byte more is what a decoder asked for, see above.
-  if (buffer.buffer.byteLength > buffer.length + 1) return
-  const memory = buffer.buffer as ArrayBuffer & { transfer(length: number): ArrayBuffer } // not in the ES2023 types
-  memory.transfer(0)
 }
 
 /** A frame with little plain content cannot be much longer itself; one that is was made to fill the memory. */

@@ -1,6 +1,6 @@
-import { once } from 'node:events'
-import { PassThrough, type Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { BackupError } from '../errors.ts'
+import { LentBody } from './lent-body.ts'
 
 /** One receiver of a stream: takes the whole body, or fails. */
 export interface Sink {
@@ -16,11 +16,12 @@ export interface SinkOutcome {
   readonly error?: unknown
 }
 
-/** Bytes that may wait for one sink before the source has to wait for it. */
+/** Bytes that may wait for one sink that keeps what it gets, before the source has to wait for it. */
 const WAITING_BYTES = 4 * 1024 * 1024
 
 /**
- * Sends one stream to every sink at once, at the pace of the slowest.
+ * Sends one stream to every sink at once, at the pace of the slowest. Asks `source` for the next piece when every sink is
+ * done with the one before.
  *
  * Rejects with the source's error, or with that of the first required sink that failed; then every sink's body has
  * been destroyed with an error, and every sink has come to its end.
@@ -41,26 +42,30 @@ export async function fanOut(source: AsyncIterable<Uint8Array>, sinks: readonly 
 }
 
 function startBranch(sink: Sink) {
-  const body = new PassThrough({ writableHighWaterMark: WAITING_BYTES, readableHighWaterMark: 64 * 1024 })
+  const handoff = new Handoff()
+  const body = new LentBody(handoff.pieces(), WAITING_BYTES)
   body.on('error', () => {}) // told through `done`
   let failure: { error: unknown } | undefined
-  const done = sink.receive(body).then(
-    () => {
-      if (body.readableEnded || failure) return
-      // Nobody reads on: what is written from here would pile up in memory.
-      failure = {
-        error: new BackupError(
-          'CONTRACT_BROKEN',
-          `${sink.name} took only a part of the stream and said that it took all.`,
-        ),
-      }
-      body.destroy()
-    },
-    (error: unknown) => {
-      failure = { error }
-      body.destroy()
-    },
-  )
+  const done = sink
+    .receive(body)
+    .then(
+      () => {
+        if (body.readableEnded || failure) return
+        // Nobody reads on: what is given from here would never be taken.
+        failure = {
+          error: new BackupError(
+            'CONTRACT_BROKEN',
+            `${sink.name} took only a part of the stream and said that it took all.`,
+          ),
+        }
+        body.destroy()
+      },
+      (error: unknown) => {
+        failure = { error }
+        body.destroy()
+      },
+    )
+    .finally(() => handoff.close())
   const check = (): void => {
     if (failure && sink.required) throw failure.error
   }
@@ -70,12 +75,12 @@ function startBranch(sink: Sink) {
     },
     async write(piece: Uint8Array): Promise<void> {
       check()
-      if (failure || body.write(piece)) return
-      await Promise.race([once(body, 'drain').catch(() => {}), done])
+      if (failure) return
+      await handoff.give(piece)
       check()
     },
     async end(): Promise<void> {
-      if (!failure) body.end()
+      handoff.end()
       await done
       check()
     },
@@ -84,5 +89,50 @@ function startBranch(sink: Sink) {
       await done
     },
     outcome: (): SinkOutcome => ({ name: sink.name, ...(failure && { error: failure.error }) }),
+  }
+}
+
+/** Hands pieces from one side to the other, one at a time. */
+class Handoff {
+  #piece: Uint8Array | undefined
+  #isOver = false
+  #isClosed = false
+  /** Of the side that waits: never both do. */
+  #wake = (): void => {}
+
+  /** The side that takes. A piece is gone when the next one is asked for. */
+  async *pieces(): AsyncGenerator<Uint8Array, void, void> {
+    for (;;) {
+      while (!this.#piece && !this.#isOver) await this.#change()
+      if (!this.#piece) return
+      yield this.#piece
+      this.#piece = undefined
+      this.#wake()
+    }
+  }
+
+  /** Resolves when the other side is done with `piece`, or has closed. */
+  async give(piece: Uint8Array): Promise<void> {
+    this.#piece = piece
+    this.#wake()
+    while (this.#piece && !this.#isClosed) await this.#change()
+  }
+
+  /** No more is given. */
+  end(): void {
+    this.#isOver = true
+    this.#wake()
+  }
+
+  /** No more is taken. */
+  close(): void {
+    this.#isClosed = true
+    this.#wake()
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve
+    })
   }
 }

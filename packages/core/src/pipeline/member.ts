@@ -6,6 +6,7 @@ import { isReservedFile } from '../layout.ts'
 import { isKeySegment } from '../storage/key.ts'
 import { COMPRESSION_SUFFIX, compress } from './compress.ts'
 import { canDecode, decode } from './decompress.ts'
+import { borrow } from './lent-body.ts'
 import { Meter } from './meter.ts'
 import { ThreadMeter } from './thread-meter.ts'
 
@@ -20,6 +21,7 @@ const SUFFIX: Readonly<Record<string, string>> = COMPRESSION_SUFFIX
 /** A member on its way out: its stored bytes, and what its manifest entry will be once they have passed. */
 export interface Outgoing {
   readonly file: string
+  /** A piece may be gone when the next one is asked for. */
   readonly stored: AsyncIterable<Uint8Array>
   /** Call after `stored` has ended. */
   readonly facts: () => ManifestMember
@@ -46,11 +48,12 @@ export function outgoing(member: Member, compression: Compression): Outgoing {
   if (unknown) throw broken(`that is encoded with "${unknown.name}", which cannot be undone`)
   const plain = new Meter()
   const stored = new Meter()
-  const stages = encoded ? body : compress(plain.through(body), compression)
+  const pieces = borrow(body)
+  const stages = encoded ? pieces : compress(plain.through(pieces), compression)
   const given = encoded?.stored
   let sent = 0
   async function* counted(): AsyncGenerator<Uint8Array> {
-    for await (const piece of body as AsyncIterable<Buffer>) {
+    for await (const piece of pieces) {
       sent += piece.length
       yield piece
     }

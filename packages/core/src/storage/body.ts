@@ -1,8 +1,9 @@
 import { Readable } from 'node:stream'
 import { abortError, throwIfAborted } from '../errors.ts'
+import { borrow } from '../pipeline/lent-body.ts'
 
 /**
- * The pieces of a body that is being put. An abort ends them even while the body stands still; when they end, in
+ * The pieces of a body that is being put; each may be gone when the next is asked for. An abort ends them even while the body stands still; when they end, in
  * whichever way, the body is destroyed.
  */
 export async function* bodyPieces(
@@ -14,7 +15,7 @@ export async function* bodyPieces(
   const stop = (): void => void body.destroy(abortError(signal as AbortSignal))
   signal?.addEventListener('abort', stop, { once: true })
   try {
-    for await (const piece of body) {
+    for await (const piece of borrow(body)) {
       throwIfAborted(signal)
       yield piece instanceof Uint8Array ? piece : Buffer.from(piece as string)
     }

@@ -167,22 +167,28 @@ async function removeEmptyFolders(folder: string, root: string): Promise<void> {
   }
 }
 
-/** Small pieces together, large ones cut: one write each, of about `WRITE_BYTES`. */
+/**
+ * Small pieces together, large ones cut: one write each, of about `WRITE_BYTES`. What is yielded is gone when the next is
+ * asked for.
+ */
 async function* gather(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array[]> {
-  let waiting: Uint8Array[] = []
-  let length = 0
+  let slab: Uint8Array | undefined
+  let filled = 0
   for await (const bytes of body) {
-    for (let at = 0; at < bytes.length; at += WRITE_BYTES) {
+    for (let at = 0; at < bytes.length; ) {
       const piece = bytes.subarray(at, at + WRITE_BYTES)
-      waiting.push(piece)
-      length += piece.length
-      if (length < WRITE_BYTES) continue
-      yield waiting
-      waiting = []
-      length = 0
+      at += piece.length
+      if (filled + piece.length >= WRITE_BYTES) {
+        yield slab && filled > 0 ? [slab.subarray(0, filled), piece] : [piece]
+        filled = 0
+        continue
+      }
+      slab ??= Buffer.allocUnsafeSlow(WRITE_BYTES)
+      slab.set(piece, filled)
+      filled += piece.length
     }
   }
-  if (length > 0) yield waiting
+  if (slab && filled > 0) yield [slab.subarray(0, filled)]
 }
 
 async function writeAll(handle: fs.FileHandle, pieces: Uint8Array[]): Promise<number> {
