@@ -2,6 +2,8 @@ import { execFile } from 'node:child_process'
 import * as fs from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -31,6 +33,38 @@ const openFiles = async (): Promise<number> => {
 }
 
 describe('directory', () => {
+  test('keeps a long object whole, which the disk takes in parts', async () => {
+    const storage = directory(folder)
+    const pattern = patterned(1_000_003) // no part begins where a piece does
+    const pieces = function* () {
+      for (let round = 0; round < 200; round++) yield pattern
+    }
+    const { bytes } = await storage.put('long', Readable.from(pieces(), { objectMode: false }))
+    expect(bytes).toBe(200 * pattern.length)
+    const handle = await fs.open(join(folder, 'long'))
+    try {
+      const found = Buffer.alloc(pattern.length)
+      for (let round = 0; round < 200; round++) {
+        await handle.read(found, 0, found.length, round * found.length)
+        if (!found.equals(pattern)) throw new Error(`differs in round ${round}`)
+      }
+    } finally {
+      await handle.close()
+    }
+  })
+
+  test('does not keep a file open when a long put fails', async () => {
+    const storage = directory(folder)
+    const piece = patterned(1024 * 1024)
+    const pieces = function* () {
+      for (let round = 0; round < 130; round++) yield piece
+      throw new Error('source failed')
+    }
+    expect(await codeOf(storage.put('long', Readable.from(pieces(), { objectMode: false })))).toBe('STORAGE_FAILED')
+    expect(await openFiles()).toBe(0)
+    expect(await fs.readdir(folder)).toEqual([])
+  })
+
   test('gives files mode 0600 and folders 0700', async () => {
     const storage = directory(join(folder, 'root'))
     await storage.put('a/b/c.txt', patterned(3))

@@ -12,6 +12,8 @@ import { assertKey, assertPrefix } from './key.ts'
 
 /** Larger writes stall on first-touched page cache. */
 const WRITE_BYTES = 1024 * 1024
+/** After so many bytes the disk begins to take them, while more are written. */
+const SYNC_BYTES = 64 * 1024 * 1024
 /** Larger reads are hardly faster, and the larger the buffers, the more of them pile up before V8 looks for garbage. */
 const READ_BYTES = 16 * 1024
 
@@ -49,14 +51,25 @@ export function directory(path: string): Storage {
         throwIfAborted(signal)
         const handle = await openPartial(partial, root)
         let bytes = 0
+        let syncedBytes = 0
+        let syncing = Promise.resolve()
         try {
-          for await (const pieces of gather(bodyPieces(body, signal))) bytes += await writeAll(handle, pieces)
+          for await (const pieces of gather(bodyPieces(body, signal))) {
+            bytes += await writeAll(handle, pieces)
+            if (bytes - syncedBytes < SYNC_BYTES) continue
+            await syncing
+            syncing = handle.datasync()
+            syncing.catch(() => {}) // thrown where it is awaited
+            syncedBytes = bytes
+          }
+          await syncing
           const { size } = await handle.stat()
           if (size !== bytes) {
             throw new BackupError('STORED_SIZE_MISMATCH', `${file} has ${size} bytes on disk, ${bytes} were written.`)
           }
           await handle.sync()
         } finally {
+          await syncing.catch(() => {})
           await handle.close()
         }
         if (ifAbsent) await moveIfAbsent(partial, file, key)
