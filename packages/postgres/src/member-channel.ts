@@ -61,6 +61,11 @@ export class MemberSender {
     await this.#frame(END, Buffer.from(JSON.stringify(facts)))
   }
 
+  /** Nothing that was sent waits in this process any more. */
+  get isEmpty(): boolean {
+    return this.#output.writableLength === 0
+  }
+
   /** Resolves when everything is on its way. */
   async finish(): Promise<void> {
     this.#output.end()

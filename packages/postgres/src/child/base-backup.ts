@@ -9,6 +9,7 @@ import { quoteLiteral, quoteName } from '../replication/quote.ts'
 import { type ArchiveEvent, type ArchiveListeners, copyArchives } from './archive-stream.ts'
 import { openChannel } from './channel.ts'
 import { FileCheck } from './file-check.ts'
+import { memberMeter } from './hash-thread.ts'
 import { sendMember } from './send-member.ts'
 import { decompressed } from './server-compression.ts'
 import { SlabPool } from './slab-pool.ts'
@@ -74,7 +75,6 @@ async function keepLog(connection: ReplicationConnection, slot: string, { onWarn
 
 class BaseBackup {
   readonly #input: BaseBackupInput
-  readonly #channel: Socket
   readonly #sender: MemberSender
   readonly #tools: JobTools
   readonly #algorithm = preferredAlgorithm()
@@ -85,7 +85,6 @@ class BaseBackup {
 
   constructor(input: BaseBackupInput, channel: Socket, tools: JobTools) {
     this.#input = input
-    this.#channel = channel
     this.#sender = new MemberSender(channel)
     this.#tools = tools
   }
@@ -143,16 +142,18 @@ class BaseBackup {
     const oid = /^([0-9]+)\.tar/.exec(archive)?.[1]
     const name = oid === undefined ? baseMember(fileStem) : tablespaceMember(fileStem, oid)
     const tar = this.#check.tar(name, oid === undefined ? '' : `pg_tblspc/${oid}/`)
-    await sendMember(this.#sender, name, decompressed(archive, chunks, this.#pool), compression, {
-      onPlain: (chunk) => tar.update(chunk),
-      onSent: (chunk) => this.#reuse(chunk),
-      onEnd: () => tar.end(),
-    })
-  }
-
-  #reuse(chunk: Buffer): void {
-    // What is not compressed waits in the channel itself.
-    if (this.#channel.writableLength === 0) this.#pool.give(chunk)
+    const meter = memberMeter(this.#totalBytes)
+    try {
+      const plain = decompressed(archive, chunks, this.#pool)
+      const watch = {
+        onPlain: (chunk: Buffer) => tar.update(chunk),
+        onDone: (chunk: Buffer) => this.#pool.give(chunk),
+        onEnd: () => tar.end(),
+      }
+      await sendMember(this.#sender, name, plain, compression, watch, meter)
+    } finally {
+      meter.close?.()
+    }
   }
 
   async #sendManifest(chunks: AsyncIterable<Buffer>): Promise<{ files: number; fileBytes: number }> {

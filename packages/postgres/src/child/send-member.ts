@@ -1,15 +1,18 @@
 import { availableParallelism } from 'node:os'
 import { type Compression, compressFrame, inOrder, Meter } from '@taskflow-backup/core'
 import type { MemberSender } from '../member-channel.ts'
+import type { MemberMeter } from './hash-thread.ts'
 
 /** Each holds a slab and its compressed frame. */
 const FRAMES_IN_FLIGHT = Math.min(availableParallelism(), 4) + 2
+/** One is hashed while the other is sent. */
+const PLAIN_IN_FLIGHT = 2
 
 /** What looks at a member on its way. */
 export interface MemberWatch {
   readonly onPlain?: (chunk: Buffer) => void
-  /** Called when `chunk`, or what became of it, has been handed to the channel. */
-  readonly onSent?: (chunk: Buffer) => void
+  /** Called when `chunk` is not needed any more; not for every one. */
+  readonly onDone?: (chunk: Buffer) => void
   /** Called after the last byte; when it throws, the member does not end. */
   readonly onEnd?: () => void
 }
@@ -21,26 +24,30 @@ export async function sendMember(
   chunks: AsyncIterable<Buffer>,
   { algorithm, level }: Compression,
   watch: MemberWatch = {},
+  plain: MemberMeter = new Meter(),
 ): Promise<void> {
-  const plain = new Meter()
   const stored = new Meter()
   await sender.begin({ name, codecs: algorithm === 'none' ? [] : [{ name: algorithm, level }] })
   const isPlain = algorithm === 'none'
-  // Nothing is at work for what is not compressed: it need not wait for others.
-  const frames = inOrder(atLeastOne(chunks), isPlain ? 1 : FRAMES_IN_FLIGHT, async (chunk) => {
+  const frames = inOrder(atLeastOne(chunks), isPlain ? PLAIN_IN_FLIGHT : FRAMES_IN_FLIGHT, async (chunk) => {
     const compressed = compressFrame(chunk, { algorithm, level })
     compressed.catch(() => {}) // thrown where it is awaited
-    watch.onPlain?.(chunk) // while the pool compresses it
-    plain.update(chunk)
-    return { chunk, frame: await compressed }
+    const hashed = plain.update(chunk)
+    hashed?.catch(() => {})
+    watch.onPlain?.(chunk) // while others compress and hash it
+    const frame = await compressed
+    await hashed
+    return { chunk, frame }
   })
   for await (const { chunk, frame } of frames) {
     if (!isPlain) stored.update(frame)
     await sender.data(frame)
-    watch.onSent?.(chunk)
+    // What is not compressed waits in the channel itself.
+    if (frame !== chunk || sender.isEmpty) watch.onDone?.(chunk)
   }
   watch.onEnd?.()
-  await sender.end({ plain: plain.facts(), stored: isPlain ? plain.facts() : stored.facts() })
+  const facts = await plain.facts()
+  await sender.end({ plain: facts, stored: isPlain ? facts : stored.facts() })
 }
 
 /** Nothing at all is one empty frame, so that it is a file too. */

@@ -3,7 +3,7 @@ import { formatLsn } from '../position.ts'
 import type { ReplicationConnection } from '../replication/connection.ts'
 import { quoteName } from '../replication/quote.ts'
 import { KEEP_ALIVE, KEEP_ALIVE_BYTES, statusUpdate, WAL_DATA, WAL_HEADER_BYTES } from '../replication/wal-messages.ts'
-import { SLAB_BYTES } from './slab-pool.ts'
+import { SLAB_BYTES, type SlabPool } from './slab-pool.ts'
 
 const MOST_WAITING = 2
 /** The server ends a connection that has been silent for wal_sender_timeout, a minute by default. */
@@ -21,7 +21,7 @@ export interface WalRange {
 }
 
 /**
- * Yields exactly the bytes of `range`. Tells the server that everything before `committed` is safe, and nothing more.
+ * Yields exactly the bytes of `range`, in slabs of `pool`, which the caller gives back. Tells the server that everything before `committed` is safe, and nothing more.
  * When it fails, what was yielded is what had come.
  *
  * @throws the codes of `toConnectionError`; `SERVER_FAILED` for a gap
@@ -31,6 +31,7 @@ export async function* streamWal(
   slot: string,
   range: WalRange,
   committed: bigint,
+  pool: SlabPool,
 ): AsyncGenerator<Buffer, void, void> {
   const waiting: Buffer[] = []
   let slab: Buffer | undefined
@@ -66,13 +67,13 @@ export async function* streamWal(
     const left = range.end - position
     const piece = BigInt(content.length) > left ? content.subarray(0, Number(left)) : content
     for (let at = 0; at < piece.length; ) {
-      slab ??= Buffer.allocUnsafeSlow(Math.min(SLAB_BYTES, Number(range.end - position)))
-      const end = Math.min(piece.length, at + slab.length - filled)
+      slab ??= pool.take()
+      const end = Math.min(piece.length, at + SLAB_BYTES - filled)
       piece.copy(slab, filled, at, end)
       filled += end - at
       position += BigInt(end - at)
       at = end
-      if (filled === slab.length) flush()
+      if (filled === SLAB_BYTES) flush()
     }
     if (position === range.end) finish()
   }

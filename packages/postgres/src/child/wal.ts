@@ -6,7 +6,9 @@ import { walMember } from '../physical/member-names.ts'
 import { formatLsn, parseLsn } from '../position.ts'
 import { ReplicationConnection } from '../replication/connection.ts'
 import { openChannel } from './channel.ts'
+import { memberMeter } from './hash-thread.ts'
 import { sendMember } from './send-member.ts'
+import { SlabPool } from './slab-pool.ts'
 import { streamWal, type WalRange } from './wal-stream.ts'
 
 /** Tries after one another without a byte in between. */
@@ -28,6 +30,7 @@ export interface WalInput {
 /** Streams the spans of the log, each as a member of its own. */
 export async function sendWal(input: WalInput, onProgress: (bytes: number, totalBytes: number) => void): Promise<null> {
   const sender = new MemberSender(openChannel())
+  const pool = new SlabPool()
   const ranges = input.spans.map(({ timeline, begin, end }) => ({
     timeline,
     begin: parseLsn(begin),
@@ -36,16 +39,23 @@ export async function sendWal(input: WalInput, onProgress: (bytes: number, total
   const totalBytes = ranges.reduce((sum, { begin, end }) => sum + Number(end - begin), 0)
   let bytes = 0
   for (const range of ranges) {
-    const chunks = readRange(input, range)
+    const chunks = readRange(input, range, pool)
     // A log that cannot be had is found before the member begins.
     const first = await chunks.next()
     const name = walMember(input.fileStem, { timeline: range.timeline, lsn: range.begin })
-    await sendMember(sender, name, startingWith(first, chunks), input.compression, {
-      onPlain: (chunk) => {
+    const meter = memberMeter(Number(range.end - range.begin))
+    const watch = {
+      onPlain: (chunk: Buffer) => {
         bytes += chunk.length
         onProgress(bytes, totalBytes)
       },
-    })
+      onDone: (chunk: Buffer) => pool.give(chunk),
+    }
+    try {
+      await sendMember(sender, name, startingWith(first, chunks), input.compression, watch, meter)
+    } finally {
+      meter.close?.()
+    }
   }
   await sender.finish()
   return null
@@ -61,11 +71,11 @@ async function* startingWith(
 }
 
 /** The bytes of a range, over as many connections as it takes: each goes on where the last one broke. */
-async function* readRange(input: WalInput, range: WalRange): AsyncGenerator<Buffer, void, void> {
+async function* readRange(input: WalInput, range: WalRange, pool: SlabPool): AsyncGenerator<Buffer, void, void> {
   let at = range.begin
   for (let failures = 0; at < range.end; ) {
     try {
-      for await (const bytes of readOnce(input, { ...range, begin: at })) {
+      for await (const bytes of readOnce(input, { ...range, begin: at }, pool)) {
         at += BigInt(bytes.length)
         failures = 0
         yield bytes
@@ -79,13 +89,13 @@ async function* readRange(input: WalInput, range: WalRange): AsyncGenerator<Buff
   }
 }
 
-async function* readOnce(input: WalInput, range: WalRange): AsyncGenerator<Buffer, void, void> {
+async function* readOnce(input: WalInput, range: WalRange, pool: SlabPool): AsyncGenerator<Buffer, void, void> {
   const connection = await ReplicationConnection.connect(input.settings)
   try {
     const { systemid } = await connection.row('IDENTIFY_SYSTEM')
     if (systemid !== input.systemIdentifier)
       throw new BackupError('SERVER_FAILED', `Another cluster answers now, with the system identifier ${systemid}.`)
-    yield* streamWal(connection, input.slot, range, parseLsn(input.committed))
+    yield* streamWal(connection, input.slot, range, parseLsn(input.committed), pool)
   } finally {
     await connection.close()
   }
