@@ -22,7 +22,7 @@ export {
   toBackupError,
 } from './errors.ts'
 export { folderOwner, isAbandonedFolder, makeOwnedFolder } from './owned-folder.ts'
-export { COMPRESSION_SUFFIX, compress, compressFrame, FRAME_BYTES } from './pipeline/compress.ts'
+export { COMPRESSION_SUFFIX, compress, compressFrame, FRAME_BYTES, freeFrame } from './pipeline/compress.ts'
 export { inOrder } from './pipeline/in-order.ts'
 export { LentBody } from './pipeline/lent-body.ts'
 export { decodeMember, unpackMember } from './pipeline/member.ts'

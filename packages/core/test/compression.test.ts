@@ -1,10 +1,11 @@
 import { spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { buffer } from 'node:stream/consumers'
 import * as zlib from 'node:zlib'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { patterned } from '../../testing/src/index.ts'
-import { compress, FRAME_BYTES } from '../src/index.ts'
+import { compress, compressFrame, FRAME_BYTES, freeFrame } from '../src/index.ts'
 import { decode } from '../src/pipeline/decompress.ts'
 import { codeOf } from './support/text.ts'
 
@@ -204,5 +205,21 @@ describe('frames that claim absurd sizes', () => {
       Array.from({ length: 10_000 }, () => Buffer.from([0x02 | ((0x1ffff << 3) & 0xff), 0xff, 0x0f, 0x61])),
     )
     expect(await codeOf(expand(Buffer.concat([header(0x20, 0xff), blocks]), 'zstd'))).toBe('MEMBER_DAMAGED')
+  })
+})
+
+describe('the memory of a frame', () => {
+  test.each(['zstd', 'gzip'] as const)('of %s is freed', async (algorithm) => {
+    const plain = randomBytes(FRAME_BYTES)
+    const frame = await compressFrame(plain, { algorithm, level: 1 })
+    freeFrame(frame)
+    expect(frame.buffer.byteLength).toBe(0)
+    expect(plain.buffer.byteLength).toBe(FRAME_BYTES)
+  })
+
+  test('is left alone when it is shared with others', () => {
+    const pooled = Buffer.from('small')
+    freeFrame(pooled)
+    expect(pooled.toString()).toBe('small')
   })
 })

@@ -1,7 +1,7 @@
 import { Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import type { Compression } from '../contracts/adapter.ts'
-import { compress } from '../pipeline/compress.ts'
+import { compress, freeFrame } from '../pipeline/compress.ts'
 import { Meter } from '../pipeline/meter.ts'
 import type { SentFacts } from './job-member.ts'
 import { CHANNEL_FD } from './messages.ts'
@@ -26,8 +26,9 @@ export async function sendCompressed(
   channel: Socket,
   onProgress: JobTools['onProgress'],
 ): Promise<SentFacts> {
+  const isPlain = compression.algorithm === 'none'
   const plain = new Meter()
-  const stored = new Meter()
+  const stored = isPlain ? plain : new Meter()
   async function* metered(): AsyncGenerator<Uint8Array> {
     for await (const piece of source) {
       plain.update(piece)
@@ -37,8 +38,9 @@ export async function sendCompressed(
   }
   async function* frames(): AsyncGenerator<Uint8Array> {
     for await (const frame of compress(metered(), compression)) {
-      stored.update(frame)
+      if (!isPlain) stored.update(frame)
       yield frame
+      if (!isPlain && channel.writableLength === 0) freeFrame(frame)
     }
   }
   await pipeline(frames(), channel)

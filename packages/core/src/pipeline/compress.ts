@@ -1,6 +1,7 @@
 import { promisify } from 'node:util'
 import * as zlib from 'node:zlib'
 import type { Compression } from '../contracts/adapter.ts'
+import { freeMemory } from './free-memory.ts'
 import { inOrder } from './in-order.ts'
 
 /** Plain bytes in one frame. Each frame is compressed by itself, so that several are at work at the same time. */
@@ -22,6 +23,12 @@ export function compressFrame(plain: Uint8Array, { algorithm, level }: Compressi
     pledgedSrcSize: plain.length,
     params: { [zlib.constants.ZSTD_c_compressionLevel]: level, [zlib.constants.ZSTD_c_checksumFlag]: 1 },
   } as zlib.ZstdOptions)
+}
+
+/** Frees the memory of a frame that {@link compressFrame} made and that nobody reads again. */
+export function freeFrame(frame: Uint8Array): void {
+  // A small one may lie in Node's own pool together with others.
+  if (frame.buffer.byteLength > Buffer.poolSize) freeMemory(frame, FRAME_BYTES)
 }
 
 /**

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { type Compression, compressFrame, inOrder, Meter } from '@taskflow-backup/core'
+import { type Compression, compressFrame, freeFrame, inOrder, Meter } from '@taskflow-backup/core'
 import type { MemberSender } from '../member-channel.ts'
 import type { MemberMeter } from './hash-thread.ts'
 
@@ -44,6 +44,7 @@ export async function sendMember(
     await sender.data(frame)
     // What is not compressed waits in the channel itself.
     if (frame !== chunk || sender.isEmpty) watch.onDone?.(chunk)
+    if (frame !== chunk && sender.isEmpty) freeFrame(frame)
   }
   watch.onEnd?.()
   const facts = await plain.facts()
