@@ -8,13 +8,10 @@ import { COMPRESSION_SUFFIX, compress } from './compress.ts'
 import { canDecode, decode } from './decompress.ts'
 import { borrow } from './lent-body.ts'
 import { Meter } from './meter.ts'
-import { ThreadMeter } from './thread-meter.ts'
+import { meterFor, ThreadMeter } from './thread-meter.ts'
 
 /** Copies that may be kept. V8 looks for garbage when there are many objects; larger ones pile up before it does. */
 const KEPT_BYTES = 16 * 1024
-
-/** Shorter members are hashed before a thread would have started. */
-const THREAD_BYTES = 16 * 1024 * 1024
 
 const SUFFIX: Readonly<Record<string, string>> = COMPRESSION_SUFFIX
 
@@ -117,8 +114,7 @@ export function unpackMember(
   onBytes: (bytes: number) => void,
   { hashInThread = false }: { readonly hashInThread?: boolean } = {},
 ): AsyncGenerator<Buffer> {
-  const thread = hashInThread && member.plain.bytes >= THREAD_BYTES ? new ThreadMeter() : undefined
-  const plain = thread ?? new Meter()
+  const plain = hashInThread ? meterFor(member.plain.bytes) : new Meter()
   const encoded = member.codecs.length > 0
   // What was not encoded is the same before and after.
   const stored = encoded ? new Meter() : plain
@@ -146,7 +142,7 @@ export function unpackMember(
       throw named(toBackupError(error, 'STORAGE_FAILED', `Cannot read ${member.file}`), member.file)
     } finally {
       object.destroy()
-      await thread?.end()
+      if (plain instanceof ThreadMeter) await plain.end()
     }
   }
 }

@@ -1,5 +1,12 @@
 import type { Socket } from 'node:net'
-import { BackupError, type Compression, type JobTools, toBackupError } from '@taskflow-backup/core'
+import {
+  BackupError,
+  type Compression,
+  type JobTools,
+  meterFor,
+  ThreadMeter,
+  toBackupError,
+} from '@taskflow-backup/core'
 import type { ConnectionSettings } from '../connection.ts'
 import { MemberSender } from '../member-channel.ts'
 import { type ChecksumAlgorithm, preferredAlgorithm } from '../physical/file-checksum.ts'
@@ -9,7 +16,6 @@ import { quoteLiteral, quoteName } from '../replication/quote.ts'
 import { type ArchiveEvent, type ArchiveListeners, copyArchives } from './archive-stream.ts'
 import { openChannel } from './channel.ts'
 import { FileCheck } from './file-check.ts'
-import { memberMeter } from './hash-thread.ts'
 import { sendMember } from './send-member.ts'
 import { decompressed } from './server-compression.ts'
 import { SlabPool } from './slab-pool.ts'
@@ -142,7 +148,7 @@ class BaseBackup {
     const oid = /^([0-9]+)\.tar/.exec(archive)?.[1]
     const name = oid === undefined ? baseMember(fileStem) : tablespaceMember(fileStem, oid)
     const tar = this.#check.tar(name, oid === undefined ? '' : `pg_tblspc/${oid}/`)
-    const meter = memberMeter(this.#totalBytes)
+    const meter = meterFor(this.#totalBytes)
     try {
       const plain = decompressed(archive, chunks, this.#pool)
       const watch = {
@@ -152,7 +158,7 @@ class BaseBackup {
       }
       await sendMember(this.#sender, name, plain, compression, watch, meter)
     } finally {
-      meter.close?.()
+      if (meter instanceof ThreadMeter) await meter.end()
     }
   }
 

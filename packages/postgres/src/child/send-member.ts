@@ -1,7 +1,6 @@
 import { availableParallelism } from 'node:os'
-import { type Compression, compressFrame, freeFrame, inOrder, Meter } from '@taskflow-backup/core'
+import { type Compression, compressFrame, freeFrame, inOrder, Meter, type ThreadMeter } from '@taskflow-backup/core'
 import type { MemberSender } from '../member-channel.ts'
-import type { MemberMeter } from './hash-thread.ts'
 
 /** Each holds a slab and its compressed frame. */
 const FRAMES_IN_FLIGHT = Math.min(availableParallelism(), 4) + 2
@@ -24,7 +23,7 @@ export async function sendMember(
   chunks: AsyncIterable<Buffer>,
   { algorithm, level }: Compression,
   watch: MemberWatch = {},
-  plain: MemberMeter = new Meter(),
+  plain: Meter | ThreadMeter = new Meter(),
 ): Promise<void> {
   const stored = new Meter()
   await sender.begin({ name, codecs: algorithm === 'none' ? [] : [{ name: algorithm, level }] })

@@ -1,12 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { BackupError, type Compression, toBackupError } from '@taskflow-backup/core'
+import { BackupError, type Compression, meterFor, ThreadMeter, toBackupError } from '@taskflow-backup/core'
 import type { ConnectionSettings } from '../connection.ts'
 import { MemberSender } from '../member-channel.ts'
 import { walMember } from '../physical/member-names.ts'
 import { formatLsn, parseLsn } from '../position.ts'
 import { ReplicationConnection } from '../replication/connection.ts'
 import { openChannel } from './channel.ts'
-import { memberMeter } from './hash-thread.ts'
 import { sendMember } from './send-member.ts'
 import { SlabPool } from './slab-pool.ts'
 import { streamWal, type WalRange } from './wal-stream.ts'
@@ -43,7 +42,7 @@ export async function sendWal(input: WalInput, onProgress: (bytes: number, total
     // A log that cannot be had is found before the member begins.
     const first = await chunks.next()
     const name = walMember(input.fileStem, { timeline: range.timeline, lsn: range.begin })
-    const meter = memberMeter(Number(range.end - range.begin))
+    const meter = meterFor(Number(range.end - range.begin))
     const watch = {
       onPlain: (chunk: Buffer) => {
         bytes += chunk.length
@@ -54,7 +53,7 @@ export async function sendWal(input: WalInput, onProgress: (bytes: number, total
     try {
       await sendMember(sender, name, startingWith(first, chunks), input.compression, watch, meter)
     } finally {
-      meter.close?.()
+      if (meter instanceof ThreadMeter) await meter.end()
     }
   }
   await sender.finish()

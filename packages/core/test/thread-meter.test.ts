@@ -4,41 +4,71 @@ import { zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { patterned, streamOf } from '../../testing/src/index.ts'
-import type { ManifestMember } from '../src/index.ts'
-import { HashThread } from '../src/pipeline/hash-thread.ts'
+import { type ManifestMember, Meter, meterFor, ThreadMeter } from '../src/index.ts'
 import { unpackMember } from '../src/pipeline/member.ts'
 import { codeOf } from './support/text.ts'
 
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
 
-test('a thread hashes whatever pieces come, though they change as soon as they were taken in', async () => {
+function start(): ThreadMeter {
+  const meter = ThreadMeter.start()
+  if (!meter) throw new Error('no thread')
+  return meter
+}
+
+test.each([
+  ['its own', (length: number) => Buffer.alloc(length)],
+  ['shared', (length: number) => Buffer.from(new SharedArrayBuffer(length))],
+])('hashes whatever pieces come in %s memory, though they change as soon as they were taken in', async (_, memory) => {
   const lengths = fc.array(fc.oneof(fc.nat(300), fc.nat(3_000_000)), { maxLength: 8 })
   await fc.assert(
     fc.asyncProperty(lengths, async (pieces) => {
-      const expected = createHash('sha256')
-      const thread = HashThread.start()
-      if (!thread) throw new Error('no thread')
+      const [expected, meter] = [new Meter(), start()]
       for (const [index, length] of pieces.entries()) {
-        const piece = patterned(length).map((byte) => byte + index)
+        const piece = memory(length)
+        piece.set(patterned(length).map((byte) => byte + index))
         expected.update(piece)
-        await thread.update(piece)
+        await meter.update(piece)
         piece.fill(0)
       }
-      const digest = await thread.digest()
-      await thread.end()
-      expect(digest).toBe(expected.digest('hex'))
+      const facts = await meter.facts()
+      await meter.end()
+      expect(facts).toEqual(expected.facts())
+      expect(meter.bytes).toBe(facts.bytes)
     }),
     { numRuns: 20 },
   )
 })
 
+test('keeps the order of pieces that it is given without waiting, in memory of both kinds', async () => {
+  const [expected, meter] = [new Meter(), start()]
+  const taken: (Promise<unknown> | undefined)[] = []
+  for (let round = 0; round < 30; round++) {
+    const plain = patterned(round * 30_000).map((byte) => byte + round)
+    const shared = Buffer.from(new SharedArrayBuffer(plain.length))
+    shared.set(plain)
+    expected.update(plain)
+    taken.push(meter.update(round % 3 === 0 ? shared : Buffer.from(plain)))
+  }
+  await Promise.all(taken)
+  expect(await meter.facts()).toEqual(expected.facts())
+  await meter.end()
+})
+
 test('a thread that ends early is an error, not a wait', async () => {
-  const thread = HashThread.start() as HashThread
-  await thread.end()
-  expect(await codeOf(thread.digest())).toBe('INTERNAL')
-  const other = HashThread.start() as HashThread
+  const meter = start()
+  const waiting = Promise.allSettled([meter.update(Buffer.from(new SharedArrayBuffer(1_000_000)))])
+  await meter.end()
+  await waiting
+  expect(await codeOf(meter.facts())).toBe('INTERNAL')
+  const other = start()
   await other.end()
-  expect(await codeOf(other.update(Buffer.alloc(32 * 1024 * 1024)))).toBe('INTERNAL')
+  const large = Buffer.alloc(32 * 1024 * 1024)
+  expect(await codeOf((async () => other.update(large))())).toBe('INTERNAL')
+})
+
+test('no thread is started for what is short', () => {
+  expect(meterFor(1_000_000)).toBeInstanceOf(Meter)
 })
 
 describe('unpackMember with a thread', () => {
