@@ -2,13 +2,11 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { AdapterContext } from '@taskflow-backup/core'
 import fc from 'fast-check'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { resolveConnection } from '../src/connection.ts'
 import { checkCluster, inParts, PART_BYTES } from '../src/physical/restore-check.ts'
 import { VERSIONS, whyNoServer } from './support/programs.ts'
 import { TestServer } from './support/server.ts'
-
-vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 })
 
 const BLOCK = 8192
 
@@ -52,8 +50,8 @@ describe.each(VERSIONS)('checking a cluster of PostgreSQL %i', (version) => {
   if (why) console.warn(`Checking is not tried with PostgreSQL ${version}: ${why}.`)
 
   test.skipIf(why)('tells what is damaged anywhere, and leaves nothing, not even of an older amcheck', async () => {
-    // No page checksums: the checks themselves have to find it.
-    const server = await TestServer.start(version, { initdb: [] })
+    // No page checksums, which are the default from 18 on: the checks themselves have to find it.
+    const server = await TestServer.start(version, { initdb: version < 18 ? [] : ['--no-data-checksums'] })
     try {
       await server.sql("CREATE EXTENSION amcheck VERSION '1.2'")
       // More than one part.
