@@ -5,13 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createBackup, defineBackupPlan, directory, listBackups, pruneBackups } from '@taskflow-backup/core'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type MssqlOptions, mssql } from '../src/index.ts'
 import type { Moment } from './support/engine/faults.ts'
 import { type FakeSqlServer, startFakeSqlServer } from './support/engine/server.ts'
 import type { RestoreOrders } from './support/restore-worker.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const SERVER = '/var/opt/mssql/backup'
 let folder: string

@@ -5,12 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type FakeSqlServer, startFakeSqlServer } from './support/engine/server.ts'
 
 // examples/mssql-backup, run as its readers run it.
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const SCRIPT = fileURLToPath(new URL('../../../examples/mssql-backup/mssql-backup.ts', import.meta.url))
 const PASSWORD = 'Pässw0rd; "x"'
