@@ -41,7 +41,7 @@ async function killAt(options: MssqlOptions, pattern: RegExp, at: Moment): Promi
   worker.send(orders)
   const closed = once(worker, 'close')
   try {
-    await expect.poll(() => server.engine.faults.pending, { timeout: 30_000, interval: 10 }).toBe(0)
+    await expect.poll(() => server.engine.faults.pending, { interval: 10 }).toBe(0)
   } finally {
     worker.kill('SIGKILL')
     await closed
