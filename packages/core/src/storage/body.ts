@@ -3,8 +3,8 @@ import { abortError, throwIfAborted } from '../errors.ts'
 import { borrow } from '../pipeline/lent-body.ts'
 
 /**
- * The pieces of a body that is being put; each may be gone when the next is asked for. An abort ends them even while the body stands still; when they end, in
- * whichever way, the body is destroyed.
+ * The pieces of a body that is being put; each may be gone when the next is asked for. An abort ends them even while the
+ * body stands still; when they end, in whichever way, the body is destroyed.
  */
 export async function* bodyPieces(
   body: Readable | Uint8Array,

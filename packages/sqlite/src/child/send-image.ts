@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
-import { compressFrame, inOrder, Meter } from '@taskflow-backup/core'
+import { compressFrame, freeFrame, inOrder, Meter } from '@taskflow-backup/core'
 import type { DatabaseFacts, ImageFacts, Jobs } from '../jobs.ts'
 import { CHANNEL_FD } from './channel.ts'
 import { describeDatabase } from './describe.ts'
@@ -17,8 +17,9 @@ export async function sendImage(
   const database: DatabaseFacts = describeDatabase(source, input.busyTimeoutMs)
   const image = await openImage(source, input)
   const totalBytes = image.pageSize * image.pageCount
+  const isPlain = input.compression.algorithm === 'none'
   const plain = new Meter()
-  const stored = new Meter()
+  const stored = isPlain ? plain : new Meter()
   const output = new Socket({ fd: CHANNEL_FD, readable: false, writable: true })
   const frames = inOrder(image.chunks(), availableParallelism() + 2, (chunk) => {
     const compressed = compressFrame(chunk, input.compression)
@@ -28,8 +29,9 @@ export async function sendImage(
   })
   for await (const frame of frames) {
     const room = output.write(frame)
-    stored.update(frame)
+    if (!isPlain) stored.update(frame)
     if (!room) await once(output, 'drain')
+    if (!isPlain && output.writableLength === 0) freeFrame(frame)
   }
   output.end()
   await once(output, 'finish')
