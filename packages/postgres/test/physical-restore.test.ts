@@ -10,6 +10,7 @@ import {
   undoRestore,
 } from '@taskflow-backup/core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { PhysicalTarget } from '../src/index.ts'
 import { readControlFile } from '../src/server/control-file.ts'
 import { runningPostmaster } from '../src/server/postmaster.ts'
 import { physicalPlan, restoredRows } from './support/physical-plan.ts'
@@ -108,7 +109,11 @@ describe.skipIf(version === undefined)(`restoring a physical backup of PostgreSQ
   })
 
   test('without recovery it is laid ready for whoever starts it', async () => {
-    const to = { dataDirectory: place('by-hand'), recover: false, recoverTo: { restorePoint: 'it\'s "before" all' } }
+    const to: PhysicalTarget = {
+      dataDirectory: place('by-hand'),
+      recover: false,
+      recoverTo: { restorePoint: 'it\'s "before" all' },
+    }
     const { findings } = await restoreBackup(chain.plan, { to })
     expect(findings).toMatchObject([{ check: 'start-by-hand', severity: 'warning' }])
     expect(findings[0]?.message).toContain(`postgres -D '${to.dataDirectory}'`)

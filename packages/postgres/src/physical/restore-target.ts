@@ -4,8 +4,9 @@ import type { CheckedOptions } from '../options.ts'
 import { parseLsn } from '../position.ts'
 import type { RecoveryGoal } from '../server/settings.ts'
 
+// A type, not an interface: those are no `JsonValue`, which `to` is.
 /** What `to` of a restore takes besides the path of the new data directory. */
-export interface PhysicalTarget {
+export type PhysicalTarget = {
   /** New data directory: a path that does not exist, or an empty folder. */
   readonly dataDirectory: string
   /** New places of tablespaces by their oid: empty or new folders. Default: a folder beside the data directory. */
