@@ -36,7 +36,7 @@ test.each([
       expect(facts).toEqual(expected.facts())
       expect(meter.bytes).toBe(facts.bytes)
     }),
-    { numRuns: 20 },
+    { numRuns: 6 },
   )
 })
 

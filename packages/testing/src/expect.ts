@@ -18,7 +18,7 @@ export async function rejects(work: Promise<unknown>, what: string, ...codes: Er
 }
 
 /** A server that restores on a busy machine takes its time; what hangs, hangs for longer. */
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 40_000
 /** Patience is counted in these, so that time in which this process itself stood still counts for little. */
 const SLICE_MS = 100
 

@@ -3,8 +3,8 @@ import { Readable } from 'node:stream'
 const READ_AHEAD_BYTES = 1024 * 1024
 
 /**
- * A body over memory that is used again: each of `pieces` is gone when the next is asked for. {@link borrow} gives them
- * as they are. Whoever reads it as any other stream gets copies, which may be kept.
+ * A body over memory that is used again: each of `pieces` is gone when the next is asked for. `directory` and
+ * `memory` borrow them as they are. Whoever reads it as any other stream gets copies, which may be kept.
  */
 export class LentBody extends Readable {
   readonly #pieces: AsyncGenerator<Uint8Array, void, void>
