@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
-import { SkippedReporter } from './test/support/skipped-reporter.ts'
+import { EndReporter } from './test/support/end-reporter.ts'
 import projects from './vitest.workspace.ts'
 
 /** `TEST_REPORT=file.json` writes the results there as well. */
@@ -13,7 +13,7 @@ export default defineConfig({
     maxWorkers: availableParallelism() + 1,
     reporters: [
       'default',
-      new SkippedReporter(),
+      new EndReporter(),
       ...(reportFile ? [['json', { outputFile: reportFile }] as ['json', { outputFile: string }]] : []),
     ],
   },

@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
+import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { type AdapterContext, type Progress, startJob } from '../src/index.ts'
+import { type AdapterContext, jobMember, type Progress, startJob } from '../src/index.ts'
 import type { Jobs } from './support/jobs-program.ts'
 import { scenario } from './support/scenario.ts'
 
@@ -140,3 +141,19 @@ function isThere(pid: number): boolean {
     return false
   }
 }
+
+test('a member that nobody reads to its end is no unhandled rejection, though its job failed', async () => {
+  const unhandled: unknown[] = []
+  const note = (reason: unknown): void => void unhandled.push(reason)
+  process.on('unhandledRejection', note)
+  try {
+    const result = Promise.reject(new Error('killed'))
+    const { body } = jobMember('a.db', { channel: new PassThrough(), result }, { algorithm: 'none', level: 0 })
+    body.destroy()
+    await setImmediate()
+    await setImmediate()
+    expect(unhandled).toEqual([])
+  } finally {
+    process.off('unhandledRejection', note)
+  }
+})

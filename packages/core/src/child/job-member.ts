@@ -21,6 +21,7 @@ export function jobMember<Result extends SentFacts>(
   onResult: (result: Result) => void = () => {},
 ): Member {
   let sent: Result | undefined
+  job.result.catch(() => {}) // thrown where it is awaited: nowhere, when nobody reads the member to its end
   async function* body(): AsyncGenerator<Buffer, void, void> {
     try {
       yield* channelPieces(job.channel)
