@@ -1,5 +1,5 @@
 // Measures backup and restore of a PostgreSQL cluster against PostgreSQL's own tools, all in one run.
-//   pnpm --filter ./bench postgres [--gib 2] [--rounds 3] [--folder DIR]
+//   pnpm --filter ./bench postgres [--gib 2] [--rounds 3] [--only physical|log|logical] [--folder DIR]
 // A server 15 of its own (npm), and the client programs of Debian's PostgreSQL 15, which can take newer servers not.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
@@ -16,6 +16,7 @@ const { values } = parseArgs({
   options: {
     gib: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '3' },
+    only: { type: 'string', default: '' },
     folder: { type: 'string', default: join(tmpdir(), 'taskflow-backup-bench-postgres') },
   },
 })
@@ -63,10 +64,12 @@ async function bench(): Promise<void> {
     for (const name of readdirSync(values.folder)) rmSync(join(values.folder, name), { recursive: true, force: true })
   }
   const race = async (title: string, name: string, command: string, peers: Method[], prepare = fresh) => {
+    if (!isWanted(title)) return
     const results = await compete([{ name, command, prepare }, ...peers], Number(values.rounds), 600)
     console.log(`### ${title}\n\n${report(results)}\n`)
     appRows.push(appRow(title.toLowerCase(), results.get(name)))
   }
+  const isWanted = (title: string): boolean => title.toLowerCase().startsWith(values.only)
   const basebackup = 'pg_basebackup -c fast -Ft -X fetch'
   // What a manifest of ours tells of every member; a hash that is still being computed when tee ends is not waited for.
   const hashed = 'tee >(sha256sum > /dev/null)'
@@ -132,8 +135,10 @@ async function bench(): Promise<void> {
     },
   ])
   fresh()
-  execFileSync('bash', ['-c', ours('backup', logical, 'zstd')])
-  execFileSync('bash', ['-c', `pg_dump -Fc -f ${at('dump')} bench`])
+  if (isWanted('Logical restore')) {
+    execFileSync('bash', ['-c', ours('backup', logical, 'zstd')])
+    execFileSync('bash', ['-c', `pg_dump -Fc -f ${at('dump')} bench`])
+  }
   const newDatabase = (): void => {
     for (const name of ['restored', 'peer']) execFileSync('dropdb', ['--if-exists', '--force', name])
     execFileSync('createdb', ['peer'])
