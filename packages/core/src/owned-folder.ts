@@ -42,23 +42,29 @@ export async function folderOwner<Facts extends object = object>(
   path: string,
 ): Promise<(ProcessIdentity & Facts) | undefined> {
   try {
-    return JSON.parse(await fs.readFile(join(path, OWNER_FILE), 'utf8')) as ProcessIdentity & Facts
+    return (await readOwner(path)) as ProcessIdentity & Facts
   } catch {
     return undefined
   }
 }
 
+const readOwner = async (path: string): Promise<ProcessIdentity> =>
+  JSON.parse(await fs.readFile(join(path, OWNER_FILE), 'utf8')) as ProcessIdentity
+
 /**
  * For adapters: whether the process that made a folder with {@link makeOwnedFolder} has ended. Where that cannot be
  * known, because it is or was in another container or before a restart of the machine, a folder is abandoned when
- * nothing in it has changed for 24 hours; without an owner, when it is older than a minute. Another user's never is.
+ * nothing in it has changed for 24 hours; without an owner, when it is older than a minute. One whose owner may not be
+ * read is another user's, and never is.
  */
 export async function isAbandonedFolder(path: string): Promise<boolean> {
-  const found = await fs.stat(path).catch(() => undefined)
-  if (!found?.isDirectory() || (process.getuid && process.getuid() !== 0 && found.uid !== process.getuid()))
-    return false
-  const owner = await folderOwner(path)
-  if (!owner) return isOlderThan(path, OWNERLESS_MS)
+  let owner: ProcessIdentity
+  try {
+    owner = await readOwner(path)
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    return (code === undefined || code === 'ENOENT') && isOlderThan(path, OWNERLESS_MS)
+  }
   const liveness = await livenessOf(owner)
   if (liveness !== 'unknown') return liveness === 'dead'
   const names = await fs.readdir(path).catch((): string[] => [])

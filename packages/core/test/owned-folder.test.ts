@@ -60,3 +60,10 @@ test('what is no folder, or is not there, is not abandoned', async () => {
   expect(await isAbandonedFolder(join(place, 'none'))).toBe(false)
   expect(await folderOwner(join(place, 'none'))).toBeUndefined()
 })
+
+test('one whose owner cannot be read is not abandoned, however old', async () => {
+  const path = await left('unreadable', undefined, 0)
+  await fs.mkdir(join(path, 'owner.json')) // as one that may not be read: neither missing nor damaged
+  await fs.utimes(path, 0, 0)
+  expect(await isAbandonedFolder(path)).toBe(false)
+})

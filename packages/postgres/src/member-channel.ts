@@ -5,7 +5,7 @@ import {
   type CodecUse,
   channelPieces,
   LentBody,
-  type StreamFacts,
+  type SentFacts,
   toBackupError,
 } from '@taskflow-backup/core'
 
@@ -26,17 +26,11 @@ export interface ChannelMember {
   readonly codecs: readonly CodecUse[]
 }
 
-/** Lengths and hashes of a member, known when it is whole. */
-export interface ChannelFacts {
-  readonly plain: StreamFacts
-  readonly stored: StreamFacts
-}
-
 /** A member as it arrives. The next one can be asked for when its body was read to the end. */
 export interface ReceivedMember extends ChannelMember {
   readonly body: Readable
   /** Call after `body` has ended. */
-  readonly facts: () => ChannelFacts
+  readonly facts: () => SentFacts
 }
 
 /** The child's side: one member after the other. */
@@ -57,7 +51,7 @@ export class MemberSender {
   }
 
   /** Says that the member is whole. */
-  async end(facts: ChannelFacts): Promise<void> {
+  async end(facts: SentFacts): Promise<void> {
     await this.#frame(END, Buffer.from(JSON.stringify(facts)))
   }
 
@@ -104,14 +98,14 @@ export async function* receiveMembers(
       }
       if (header.kind !== BEGIN) throw garbled('something that is no begin of a member')
       const member = (await frames.json(header)) as ChannelMember
-      let facts: ChannelFacts | undefined
+      let facts: SentFacts | undefined
       const body = async function* (): AsyncGenerator<Buffer, void, void> {
         for (;;) {
           const frame = await frames.next()
           if (!frame) throw await frames.cut()
           if (frame.kind === DATA) yield* frames.payload(frame)
           else if (frame.kind === END) {
-            facts = (await frames.json(frame)) as ChannelFacts
+            facts = (await frames.json(frame)) as SentFacts
             return
           } else throw garbled('a member inside of another')
         }

@@ -3,8 +3,6 @@ import { basename, dirname, join } from 'node:path'
 
 // Names of what is put beside a database, and into the folder for temporary files.
 
-/** File in a staging or temporary folder that tells whose it is. */
-
 /** Folder in which a database is built. */
 export const stagingFolder = (target: string, random: string): string =>
   join(dirname(target), `${stagingPrefix(target)}${random}`)

@@ -8,7 +8,7 @@ import { COMPRESSION_SUFFIX, compress } from './compress.ts'
 import { canDecode, decode } from './decompress.ts'
 import { borrow } from './lent-body.ts'
 import { Meter } from './meter.ts'
-import { meterFor, ThreadMeter } from './thread-meter.ts'
+import { meterFor } from './thread-meter.ts'
 
 /** Copies that may be kept. V8 looks for garbage when there are many objects; larger ones pile up before it does. */
 const KEPT_BYTES = 16 * 1024
@@ -142,7 +142,7 @@ export function unpackMember(
       throw named(toBackupError(error, 'STORAGE_FAILED', `Cannot read ${member.file}`), member.file)
     } finally {
       object.destroy()
-      if (plain instanceof ThreadMeter) await plain.end()
+      await plain.end()
     }
   }
 }

@@ -26,6 +26,9 @@ export class Meter {
     return { bytes: this.#bytes, sha256: this.#hash.copy().digest('hex') }
   }
 
+  /** Nothing is to be let go of here: a {@link ThreadMeter} has a thread. */
+  end(): void {}
+
   /**
    * Hands on what `source` yields, in pieces of at most 128 KiB, each metered as it passes. When it asks `source` for
    * more, it is done with what it got.

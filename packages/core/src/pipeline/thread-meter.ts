@@ -28,7 +28,7 @@ parentPort.on('message', (piece) => {
 
 /**
  * For children of adapters: what meters a member of about `bytes` bytes, in a thread of its own where that pays. Call
- * `end` of a {@link ThreadMeter} in every case.
+ * its `end` in every case.
  */
 export function meterFor(bytes: number): Meter | ThreadMeter {
   return (bytes >= WORTH_BYTES && availableParallelism() > 1 && ThreadMeter.start()) || new Meter()

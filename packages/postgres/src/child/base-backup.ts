@@ -1,12 +1,5 @@
 import type { Socket } from 'node:net'
-import {
-  BackupError,
-  type Compression,
-  type JobTools,
-  meterFor,
-  ThreadMeter,
-  toBackupError,
-} from '@taskflow-backup/core'
+import { BackupError, type Compression, type JobTools, meterFor, toBackupError } from '@taskflow-backup/core'
 import type { ConnectionSettings } from '../connection.ts'
 import { MemberSender } from '../member-channel.ts'
 import { type ChecksumAlgorithm, preferredAlgorithm } from '../physical/file-checksum.ts'
@@ -158,7 +151,7 @@ class BaseBackup {
       }
       await sendMember(this.#sender, name, plain, compression, watch, meter)
     } finally {
-      if (meter instanceof ThreadMeter) await meter.end()
+      await meter.end()
     }
   }
 

@@ -8,7 +8,6 @@ import {
   openSync,
   readSync,
   writeFileSync,
-  writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { BackupError, type ManifestMember } from '@taskflow-backup/core'
@@ -18,6 +17,7 @@ import { historyName, segmentName } from '../physical/segments.ts'
 import { parseHistory } from '../physical/timeline.ts'
 import type { MemberSource } from './member-source.ts'
 import type { WalStretch } from './wal-scan.ts'
+import { writeAll } from './write-all.ts'
 
 /** A history file has a line per timeline. */
 const MAX_HISTORY_BYTES = 4 * 1024 * 1024
@@ -131,8 +131,4 @@ export class WalFolder {
     }
     return fd
   }
-}
-
-function writeAll(fd: number, bytes: Buffer, position: number): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, position + at)
 }

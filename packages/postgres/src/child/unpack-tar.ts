@@ -1,4 +1,4 @@
-import { chownSync, closeSync, fchownSync, lstatSync, mkdirSync, openSync, writeSync } from 'node:fs'
+import { chownSync, closeSync, fchownSync, lstatSync, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { BackupError, toBackupError } from '@taskflow-backup/core'
 import { type FileChecksum, fileChecksum } from '../physical/file-checksum.ts'
@@ -6,6 +6,7 @@ import type { Owner } from '../physical/lay-out-job.ts'
 import type { ManifestFile } from '../physical/manifest-scanner.ts'
 import { type TarEntry, TarScanner } from '../physical/tar-scanner.ts'
 import { entryPath } from './entry-path.ts'
+import { writeAll } from './write-all.ts'
 
 /** What the server said that it sent, by path. */
 export type ManifestFiles = ReadonlyMap<string, ManifestFile>
@@ -145,7 +146,7 @@ function newFile(path: string, owner: Owner | undefined): EntryWriter {
   }
   return {
     write(piece) {
-      for (let at = 0; at < piece.length; ) at += writeSync(fd, piece, at)
+      writeAll(fd, piece)
     },
     end: close,
     close,

@@ -21,8 +21,8 @@ export interface WalRange {
 }
 
 /**
- * Yields exactly the bytes of `range`, in slabs of `pool`, which the caller gives back. Tells the server that everything before `committed` is safe, and nothing more.
- * When it fails, what was yielded is what had come.
+ * Yields exactly the bytes of `range`, in slabs of `pool`, which the caller gives back. Tells the server that everything
+ * before `committed` is safe, and nothing more. When it fails, what was yielded is what had come.
  *
  * @throws the codes of `toConnectionError`; `SERVER_FAILED` for a gap
  */

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { BackupError, type Compression, meterFor, ThreadMeter, toBackupError } from '@taskflow-backup/core'
+import { BackupError, type Compression, meterFor, toBackupError } from '@taskflow-backup/core'
 import type { ConnectionSettings } from '../connection.ts'
 import { MemberSender } from '../member-channel.ts'
 import { walMember } from '../physical/member-names.ts'
@@ -53,7 +53,7 @@ export async function sendWal(input: WalInput, onProgress: (bytes: number, total
     try {
       await sendMember(sender, name, startingWith(first, chunks), input.compression, watch, meter)
     } finally {
-      if (meter instanceof ThreadMeter) await meter.end()
+      await meter.end()
     }
   }
   await sender.finish()

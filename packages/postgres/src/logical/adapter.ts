@@ -1,6 +1,6 @@
-import { type BackupAdapter, inspectByJob } from '@taskflow-backup/core'
-import { startJob } from '../child-process.ts'
+import type { BackupAdapter } from '@taskflow-backup/core'
 import { resolveConnection } from '../connection.ts'
+import { inspectMember } from '../inspect-member.ts'
 import type { CheckedOptions } from '../options.ts'
 import { comparePositions } from '../position.ts'
 import { backupLogical, describeSource } from './backup.ts'
@@ -23,14 +23,7 @@ export function logicalAdapter(options: CheckedOptions): BackupAdapter {
     backup: (request, ctx) => backupLogical(options, request, ctx),
     restore: (request, ctx) => stageRestore(options, request, undiscarded, ctx),
     undo: async (record, ctx) => undoSwap(await resolveConnection(options.connection), record, ctx),
-    inspect: (member, ctx) => {
-      const { name, plainBytes } = member
-      return inspectByJob(
-        member,
-        () => startJob('inspectDump', { name, plainBytes }, ctx),
-        (body) => inspectDump(name, body, plainBytes),
-      )
-    },
+    inspect: (member, ctx) => inspectMember(member, 'inspectDump', inspectDump, ctx),
     comparePositions,
     removeLeftovers: (ctx) => removeLeftovers(options, undiscarded, ctx),
   }

@@ -55,6 +55,8 @@ async function abandonedFolders({ temporaryDirectory }: AdapterContext): Promise
   for (const name of await fs.readdir(temporaryDirectory).catch((): string[] => [])) {
     if (!name.startsWith(FOLDER_PREFIX)) continue
     const path = join(temporaryDirectory, name)
+    const stat = await fs.stat(path).catch(() => undefined)
+    if (!stat?.isDirectory() || (process.getuid && stat.uid !== process.getuid())) continue
     if (await isAbandonedFolder(path)) found.push({ path, owner: await folderOwner<FolderFacts>(path) })
   }
   return found

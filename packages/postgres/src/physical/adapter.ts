@@ -1,6 +1,6 @@
-import { type BackupAdapter, BackupError, inspectByJob } from '@taskflow-backup/core'
-import { startJob } from '../child-process.ts'
+import { type BackupAdapter, BackupError } from '@taskflow-backup/core'
 import { resolveConnection } from '../connection.ts'
+import { inspectMember } from '../inspect-member.ts'
 import type { CheckedOptions } from '../options.ts'
 import { comparePositions } from '../position.ts'
 import { backupDifferential, backupFull } from './base-backup.ts'
@@ -26,14 +26,7 @@ export function physicalAdapter(options: CheckedOptions): BackupAdapter {
     },
     restore: (request, ctx) => stageRestore(options, request, ctx),
     undo: (record, ctx) => undoRestore(options, record, ctx),
-    inspect: (member, ctx) => {
-      const { name, plainBytes } = member
-      return inspectByJob(
-        member,
-        () => startJob('scanMember', { name, plainBytes }, ctx),
-        (body) => scanMember(name, body, plainBytes),
-      )
-    },
+    inspect: (member, ctx) => inspectMember(member, 'scanMember', scanMember, ctx),
     comparePositions,
     follows: followsLog,
     removeLeftovers: (ctx) => removeLeftovers(options, ctx),

@@ -1,8 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { Socket } from 'node:net'
-import { inOrder, toBackupError, unpackMember } from '@taskflow-backup/core'
+import { CHANNEL_FD, inOrder, toBackupError, unpackMember } from '@taskflow-backup/core'
 import type { Jobs } from '../jobs.ts'
-import { CHANNEL_FD } from './channel.ts'
 
 const BLOCK_BYTES = 1024 * 1024
 

@@ -1,8 +1,9 @@
 import { closeSync, openSync } from 'node:fs'
 import { type JobHandlers, openChannel, sendCompressed, toBackupError, unpackMember } from '@taskflow-backup/core'
+import { writeAll } from '../../child/write-all.ts'
 import type { LogicalJobs, UnpackOrders } from '../jobs.ts'
 import { supervise } from './supervise.ts'
-import { packFolder, unpackTar, writeAll } from './tar.ts'
+import { packFolder, unpackTar } from './tar.ts'
 import { loadZlibSync } from './zlib-sync.ts'
 
 /** The jobs of logical backups and restores. */

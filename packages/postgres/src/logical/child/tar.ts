@@ -1,9 +1,10 @@
-import { closeSync, createReadStream, mkdirSync, openSync, writeSync } from 'node:fs'
+import { closeSync, createReadStream, mkdirSync, openSync } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { BackupError, toBackupError } from '@taskflow-backup/core'
 import { pack } from 'tar-stream'
+import { writeAll } from '../../child/write-all.ts'
 import { TarScanner } from '../../physical/tar-scanner.ts'
 import { isDumpFile } from '../directory-format.ts'
 
@@ -63,8 +64,4 @@ export async function unpackTar(source: AsyncIterable<Uint8Array>, folder: strin
   } finally {
     close()
   }
-}
-
-export function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
 }
