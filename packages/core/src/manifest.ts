@@ -55,6 +55,8 @@ const schema = v.object({
   }),
   method: text,
   notes: v.array(v.string()),
+  resolutionMs: v.optional(count),
+  gaps: v.optional(v.array(v.object({ after: time, until: time, reason: text }))),
 })
 
 /** The bytes of `manifest.json`: indented JSON whose last field, `checksum`, is over all the others. */

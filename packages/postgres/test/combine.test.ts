@@ -29,7 +29,7 @@ async function take(adapter: BackupAdapter, kind: BackupKind, before: OpenBackup
       startedAt: ctx.now(),
       fileStem: 'app',
       compression: { algorithm: 'zstd', level: 1 },
-      ...(before && { base: { full: before, previous: before } }),
+      ...(before && { base: { full: before, previous: before, logs: async () => [] } }),
     },
     ctx,
   )

@@ -233,7 +233,7 @@ for (const version of VERSIONS) {
           startedAt: new Date(),
           fileStem: 'x',
           compression: site.plan.compression,
-          base: { full: open, previous: open },
+          base: { full: open, previous: open, logs: async () => [] },
         } as const
         return site.adapter
           .backup(request, ctx)

@@ -5,6 +5,7 @@ import type {
   CodecUse,
   Finding,
   JsonValue,
+  LogGap,
   Manifest,
   PositionRange,
   SourceFacts,
@@ -51,8 +52,24 @@ export interface BackupRequest {
   /** Begin of every member's name, for example `taskmanagement_backup_20261122_020000`. */
   readonly fileStem: string
   readonly compression: Compression
-  /** The chain's full and the backup that this one continues, to be read where needed; absent for a full. */
-  readonly base?: { readonly full: OpenBackup; readonly previous: OpenBackup }
+  /** What this one continues; absent for a full. */
+  readonly base?: BackupBase
+}
+
+/** The chain that a differential or log backup belongs to, to be read where needed. */
+export interface BackupBase {
+  readonly full: OpenBackup
+  /** The backup that this one continues: for a differential the full; for a log the last log, or the full. */
+  readonly previous: OpenBackup
+  /** The chain's newest log backup, if there is one. */
+  readonly newestLog?: Manifest
+  /**
+   * The log backups that lead from the full to `newestLog` without a gap, in their order. Their manifests are read only
+   * now: there may be many.
+   *
+   * @throws `BASE_UNUSABLE` when they have a gap or one of their manifests cannot be read
+   */
+  logs(): Promise<readonly OpenBackup[]>
 }
 
 /**
@@ -85,6 +102,10 @@ export interface BackupFacts {
   readonly source: SourceFacts
   readonly method: string
   readonly notes: readonly string[]
+  /** Of a log; see {@link Manifest}. */
+  readonly resolutionMs?: number
+  /** Of a log; see {@link Manifest}. */
+  readonly gaps?: readonly LogGap[]
 }
 
 /** A backup whose members can be read: fetched, decrypted, decompressed and checked on the way. */
@@ -159,13 +180,59 @@ export interface MemberToInspect {
   readonly details?: SourceFacts['details']
 }
 
+/** How the log is followed. */
+export interface FollowSettings {
+  /** How often it is captured what was committed, in milliseconds. */
+  readonly everyMs: number
+}
+
+/** What a {@link LogSource} tells about itself. */
+export interface LogSourceStatus {
+  /** Captured, and in no committed backup yet: bytes, and the age of the oldest in milliseconds (0 when there is none). */
+  readonly pendingBytes: number
+  readonly pendingMs: number
+  /** Bytes that the engine keeps of its own log now. */
+  readonly logBytes: number
+  /** Time since it was last captured what had been committed, in milliseconds. */
+  readonly capturedMsAgo: number
+}
+
+/** The log of a database that is being followed. Its calls come one after another, except `status` and `close`. */
+export interface LogSource {
+  /** Rejects when it ended although nobody closed it. Never resolves before `close`. */
+  readonly ended: Promise<void>
+  /** Resolves to true when something is pending, to false when after `waitMs` there is still nothing. */
+  pending(waitMs: number): Promise<boolean>
+  /**
+   * A log backup of everything that is pending, also of nothing. What it gave is pending again until `committed`.
+   *
+   * With `until`, only of what was committed up to the state of that full backup, of another chain; when the two
+   * cannot be held against each other, of everything that was captured before it.
+   */
+  backup(request: BackupRequest, ctx: AdapterContext, until?: Manifest): AsyncGenerator<Member, BackupFacts, void>
+  /** The manifest of what `backup` gave last has been stored. */
+  committed(manifest: Manifest): Promise<void>
+  /**
+   * From now on `backup` continues the full of `base`, which has no logs yet. Where that full's state is not among what
+   * was captured, the time in between becomes a gap.
+   *
+   * @throws `BASE_UNUSABLE`
+   */
+  continueFrom(base: BackupBase): Promise<void>
+  status(): Promise<LogSourceStatus>
+  close(): Promise<void>
+}
+
 /** Knows one database engine. See `docs/writing-an-adapter.md`. */
 export interface BackupAdapter {
   /** `sqlite`, `postgres`, `mssql`, or a third party's. */
   readonly engine: string
   readonly kinds: readonly BackupKind[]
-  /** True when a log backup can be restored up to any moment inside it. */
-  readonly pointInTime: boolean
+  /**
+   * How far into a log backup one can restore: `true` up to any moment inside it; `'captured'` up to each moment at
+   * which it was captured what had been committed, which can be many in one log; `false` only to its end.
+   */
+  readonly pointInTime: boolean | 'captured'
   /** Name, version and size of the source; also answers "can I connect, and may I?" */
   describe(ctx: AdapterContext): Promise<SourceFacts>
   /**
@@ -188,6 +255,21 @@ export interface BackupAdapter {
    * logs only follow on backups of their own chain.
    */
   follows?(log: Manifest, before: Manifest): boolean
+  /**
+   * Begins to follow the log: from now on everything that is committed is captured, until `close`. For `followLog`.
+   *
+   * @throws `BASE_UNUSABLE` when the chain of `base` cannot be continued, `SOURCE_BUSY` and the like
+   */
+  follow?(base: BackupBase, settings: FollowSettings, ctx: AdapterContext): Promise<LogSource>
+  /**
+   * Makes one log backup of several that follow on one another, as `backup` makes one of the source. With
+   * `resolutionMs` only moments so far apart stay reachable in it. For `mergeLogs`.
+   */
+  merge?(
+    logs: readonly OpenBackup[],
+    request: BackupRequest & { readonly resolutionMs?: number },
+    ctx: AdapterContext,
+  ): AsyncGenerator<Member, BackupFacts, void>
   /**
    * Removes what a backup keeps outside of the plan's destinations, like a file that stays on the database server.
    * Called by `pruneBackups` when the last destination is about to lose the backup; when it fails, the backup stays

@@ -48,6 +48,14 @@ export interface ManifestMember {
   readonly stored: StreamFacts
 }
 
+/** A stretch of time inside a log backup that cannot be restored to, only its end. Times as in a manifest. */
+export interface LogGap {
+  readonly after: string
+  readonly until: string
+  /** One sentence for a person. */
+  readonly reason: string
+}
+
 /** The record that commits a backup. Stored last, as `manifest.json`; described field by field in `docs/format.md`. */
 export interface Manifest {
   readonly formatVersion: 1
@@ -74,6 +82,13 @@ export interface Manifest {
   readonly method: string
   /** What a person should know about this backup, for example why a fallback was used. */
   readonly notes: readonly string[]
+  /**
+   * Of a log, where not every moment inside it can be restored to: how far apart those that can be are at most, in
+   * milliseconds, from where it begins and without its gaps.
+   */
+  readonly resolutionMs?: number
+  /** Of a log: stretches in which something was committed that cannot be told apart any more. */
+  readonly gaps?: readonly LogGap[]
 }
 
 /** The three depths of verification; each includes the one before. */

@@ -8,8 +8,10 @@ import type { Lock } from '../lock.ts'
 import { serializeManifest } from '../manifest.ts'
 import { ManifestReader } from '../manifest-reader.ts'
 import { openBackup } from '../open-backup.ts'
+import { inOrder } from '../pipeline/in-order.ts'
 import type { BackupPlan, Destination } from '../plan.ts'
 import { BackupWriter, type DestinationOutcome } from './backup-writer.ts'
+import { pathOfLogs } from './log-path.ts'
 import { runVerb, type VerbOptions, type Work, withLock } from './run.ts'
 
 export interface CreateBackupOptions extends VerbOptions {
@@ -124,7 +126,23 @@ async function findBase({ plan, warn }: Work, kind: BackupKind, signal: AbortSig
       const from = plan.destinations.find(({ name }) => entry.destinations.includes(name)) as Destination
       return openBackup(from, await manifests.read(entry), signal)
     }
-    base = { full: await open(full), previous: await open(previous) }
+    const logs = chain.filter((backup) => backup.kind === 'log')
+    const newest = logs.at(-1)
+    base = {
+      full: await open(full),
+      previous: await open(previous),
+      ...(newest && { newestLog: await manifests.read(newest) }),
+      logs: async () => {
+        const read = await readAll(manifests, [full, ...logs])
+        const [start, ...rest] = read as [Manifest, ...Manifest[]]
+        const path = pathOfLogs(plan.adapter, start, rest)
+        const end = (path.at(-1) ?? start).position.end
+        const last = rest.at(-1)
+        if (last && plan.adapter.comparePositions(end, last.position.end) !== 0)
+          throw new BackupError('BASE_UNUSABLE', `The log backups up to ${last.id} have a gap.`)
+        return Promise.all(path.map(({ id }) => open(logs.find((log) => log.id === id) as CatalogEntry)))
+      },
+    }
   } catch (thrown) {
     const error = toBackupError(thrown, 'STORAGE_FAILED', `Cannot read the manifests of chain ${full.chain}`)
     if (error.code !== 'MANIFEST_DAMAGED' && error.code !== 'OBJECT_MISSING') throw error
@@ -138,6 +156,13 @@ async function findBase({ plan, warn }: Work, kind: BackupKind, signal: AbortSig
     base,
     without: new Set(without),
   }
+}
+
+/** Manifests in the order of `entries`, several at a time. */
+async function readAll(manifests: ManifestReader, entries: readonly CatalogEntry[]): Promise<Manifest[]> {
+  const read: Manifest[] = []
+  for await (const manifest of inOrder(entries, 8, (entry) => manifests.read(entry))) read.push(manifest)
+  return read
 }
 
 async function makeBackup(work: Work, signal: AbortSignal, lock: Pick<Lock, 'assertHeld'>, start: Start) {
@@ -184,6 +209,8 @@ async function makeBackup(work: Work, signal: AbortSignal, lock: Pick<Lock, 'ass
       source: facts.source,
       method: facts.method,
       notes: facts.notes,
+      ...(facts.resolutionMs !== undefined && { resolutionMs: facts.resolutionMs }),
+      ...(facts.gaps && { gaps: facts.gaps }),
     }
     await writer.checkSizes(members)
     await lock.assertHeld()

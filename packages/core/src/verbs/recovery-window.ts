@@ -98,7 +98,7 @@ async function windowOf(
     const stretch = {
       from: new Date(base.consistentAt),
       to: new Date(to.consistentAt),
-      everyMoment: adapter.pointInTime && path.length > 1,
+      everyMoment: adapter.pointInTime === true && path.length > 1,
       backups: [...(base.kind === 'differential' ? [full.id] : []), ...path.map(({ id }) => id)],
     }
     if (reason) reasons.set(stretch.to.getTime(), reason)

@@ -103,7 +103,7 @@ function lackOf(
 ): string | undefined {
   const kind = kinds.find((one) => !instance.adapter.kinds.includes(one))
   if (kind) return `the adapter makes no ${kind} backups`
-  if (pointInTime && !instance.adapter.pointInTime) return 'the adapter does not restore to a point in time'
+  if (pointInTime && instance.adapter.pointInTime !== true) return 'the adapter does not restore to a point in time'
   const method = methods.find((one) => !instance[one])
   return method && `the subject has no ${method}()`
 }

@@ -82,7 +82,7 @@ export const brokenChains: readonly BrokenAdapter[] = [
           return { ...open, manifest: { ...manifest, position: { ...manifest.position, end } } }
         }
         const found = yield* inner.backup(
-          base ? { ...request, base: { full: moved(base.full), previous: moved(base.previous) } } : request,
+          base ? { ...request, base: { ...base, full: moved(base.full), previous: moved(base.previous) } } : request,
           ctx,
         )
         return { ...found, position: { ...found.position, end: `1.${found.position.end.split('.')[1]}` } }
