@@ -4,7 +4,6 @@ import type { BackupKind, CatalogEntry, Manifest } from '../contracts/backup.ts'
 import { BackupError, toBackupError } from '../errors.ts'
 import { ManifestReader } from '../manifest-reader.ts'
 import { openBackup } from '../open-backup.ts'
-import { inOrder } from '../pipeline/in-order.ts'
 import type { Destination } from '../plan.ts'
 import { pathOfLogs } from './log-path.ts'
 import type { Start } from './make-backup.ts'
@@ -43,7 +42,7 @@ export async function findBase({ plan, warn }: Work, kind: BackupKind, signal: A
       previous: await open(previous),
       ...(newest && { newestLog: await manifests.read(newest) }),
       logs: async () => {
-        const read = await readAll(manifests, [full, ...logs])
+        const read = await manifests.readAll([full, ...logs])
         const [start, ...rest] = read as [Manifest, ...Manifest[]]
         const path = pathOfLogs(plan.adapter, start, rest)
         const end = (path.at(-1) ?? start).position.end
@@ -66,11 +65,4 @@ export async function findBase({ plan, warn }: Work, kind: BackupKind, signal: A
     base,
     without: new Set(without),
   }
-}
-
-/** Manifests in the order of `entries`, several at a time. */
-async function readAll(manifests: ManifestReader, entries: readonly CatalogEntry[]): Promise<Manifest[]> {
-  const read: Manifest[] = []
-  for await (const manifest of inOrder(entries, 8, (entry) => manifests.read(entry))) read.push(manifest)
-  return read
 }

@@ -1,7 +1,9 @@
 import { readCatalog } from '../catalog.ts'
+import type { BackupAdapter } from '../contracts/adapter.ts'
 import type { CatalogEntry, Manifest } from '../contracts/backup.ts'
 import { ManifestReader } from '../manifest-reader.ts'
 import type { BackupPlan } from '../plan.ts'
+import { pathOfLogs } from './log-path.ts'
 
 /** A stretch of time inside a chain that can be restored to. */
 export interface ReachableStretch {
@@ -10,6 +12,11 @@ export interface ReachableStretch {
   readonly to: Date
   /** True when every moment in between can be reached, not only those of the backups. */
   readonly everyMoment: boolean
+  /**
+   * Where not every moment can be reached: how far apart those that can be are at most, in milliseconds. Absent when
+   * only the states of the backups can be.
+   */
+  readonly resolutionMs?: number
   /** Ids of the backups that it rests on, in their order. */
   readonly backups: readonly string[]
 }
@@ -81,65 +88,131 @@ async function windowOf(
   from: readonly CatalogEntry[],
   manifests: ManifestReader,
 ): Promise<ChainWindow> {
-  const own = await Promise.all(from.filter(({ chain }) => chain === full.chain).map((entry) => manifests.read(entry)))
+  const own = await manifests.readAll(from.filter(({ chain }) => chain === full.chain))
+  const logs = own.filter(({ kind }) => kind === 'log')
   // Logs of later chains may go on where this one's end.
   const later = from.filter(({ chain, kind }) => adapter.follows && chain !== full.chain && kind === 'log')
-  const logs = own.filter(({ kind }) => kind === 'log')
-  for (const entry of later) {
-    const manifest = await manifests.read(entry)
+  for (const manifest of await manifests.readAll(later)) {
     const before = logs.at(-1) ?? (own[0] as Manifest)
     if (adapter.follows?.(manifest, before)) logs.push(manifest)
   }
-  const stretches: ReachableStretch[] = []
-  const reasons = new Map<number, string>()
-  for (const base of own.filter(({ kind }) => kind !== 'log')) {
-    const { path, reason } = walk(adapter, base, logs)
-    const to = path.at(-1) as Manifest
-    const stretch = {
-      from: new Date(base.consistentAt),
-      to: new Date(to.consistentAt),
-      everyMoment: adapter.pointInTime === true && path.length > 1,
-      backups: [...(base.kind === 'differential' ? [full.id] : []), ...path.map(({ id }) => id)],
-    }
-    if (reason) reasons.set(stretch.to.getTime(), reason)
-    const last = stretches.at(-1)
-    // What an earlier base reaches as well needs no second stretch.
-    if (last?.everyMoment && stretch.to <= last.to) continue
-    if (last?.everyMoment && stretch.from <= last.to) stretches[stretches.length - 1] = { ...last, to: stretch.to }
-    else stretches.push(stretch)
-  }
-  const first = stretches[0] as ReachableStretch
+  const pieces = own
+    .filter(({ kind }) => kind !== 'log')
+    .flatMap((base) => piecesOf(adapter, base, logs, base.kind === 'differential' ? [full.id] : []))
+  const stretches = joined(pieces)
+  const first = stretches[0] as Piece
   return {
     chain: full.chain,
     first: first.from,
-    last: (stretches.at(-1) as ReachableStretch).to,
-    stretches,
-    gaps: stretches.slice(1).map(({ from: until }, index) => {
-      const after = (stretches[index] as ReachableStretch).to
-      return { after, until, reason: reasons.get(after.getTime()) ?? 'There is no log backup of this time.' }
-    }),
+    last: (stretches.at(-1) as Piece).to,
+    stretches: stretches.map(({ goesOn: _goesOn, reason: _reason, ...stretch }) => stretch),
+    gaps: stretches
+      .slice(1)
+      .map(({ from: until }, index) => {
+        const { to: after, reason = 'There is no log backup of this time.' } = stretches[index] as Piece
+        return { after, until, reason }
+      })
+      .filter(({ after, until }) => after < until),
   }
 }
 
-/** From a base as far as logs without a gap lead, and why not further. */
-function walk(
-  adapter: BackupPlan['adapter'],
+/** What one base and its logs lead to without a break. */
+interface Piece extends ReachableStretch {
+  /** Whether there is more to reach than the states at its begin and its end. */
+  readonly goesOn: boolean
+  /** Why it ends where it does. */
+  readonly reason?: string
+}
+
+/** From a base as far as logs lead; a new piece begins after each gap inside a log. */
+function piecesOf(
+  adapter: BackupAdapter,
   base: Manifest,
   logs: readonly Manifest[],
-): { path: Manifest[]; reason?: string } {
-  const path = [base]
-  for (const log of logs) {
-    const before = path.at(-1) as Manifest
-    const { begin, end } = log.position
-    if (adapter.comparePositions(end, before.position.end) <= 0) {
-      // A log of no change still tells that nothing happened until then.
-      const goesOn = begin !== undefined && adapter.comparePositions(end, before.position.end) === 0
-      if (goesOn && log.consistentAt > before.consistentAt) path.push(log)
-      continue
-    }
-    if (begin === undefined || adapter.comparePositions(begin, before.position.end) > 0)
-      return { path, reason: `A log backup is missing: ${log.id} does not begin where ${before.id} ends.` }
-    path.push(log)
+  before: readonly string[],
+): Piece[] {
+  const path = withStill(adapter, base, pathOfLogs(adapter, base, logs), logs)
+  const last = path.at(-1) ?? base
+  const pieces: Piece[] = []
+  let fromMs = Date.parse(base.consistentAt)
+  /** How many logs it takes to get to `fromMs`; the last of them may lead further. */
+  let needed = 0
+  const end = (toMs: number, used: number, reason: string | undefined): void => {
+    const inside = path.slice(Math.max(0, needed - 1), used)
+    const apart = inside.flatMap(({ resolutionMs = [] }) => resolutionMs)
+    const lasts = fromMs < toMs
+    pieces.push({
+      from: new Date(fromMs),
+      to: new Date(toMs),
+      everyMoment: adapter.pointInTime === true && lasts,
+      ...(lasts && apart.length > 0 && { resolutionMs: Math.max(...apart) }),
+      backups: [...before, base.id, ...path.slice(0, used).map(({ id }) => id)],
+      goesOn: adapter.pointInTime !== false && inside.length > 0,
+      ...(reason !== undefined && { reason }),
+    })
   }
-  return { path }
+  for (const [index, { gaps = [] }] of path.entries()) {
+    for (const { after, until, reason } of gaps) {
+      // A differential may have been made inside of it; what was before the base does not matter.
+      if (Date.parse(until) <= fromMs) continue
+      const toMs = Math.max(fromMs, Date.parse(after))
+      end(toMs, toMs === fromMs ? needed : index + 1, reason)
+      fromMs = Date.parse(until)
+      needed = index + 1
+    }
+  }
+  end(Math.max(fromMs, Date.parse(last.consistentAt)), path.length, missingAfter(adapter, last, logs))
+  return pieces
+}
+
+/** A log of no change at the end of the path tells until when nothing happened. */
+function withStill(
+  { comparePositions }: BackupAdapter,
+  base: Manifest,
+  path: readonly Manifest[],
+  logs: readonly Manifest[],
+): Manifest[] {
+  const last = path.at(-1) ?? base
+  const still = logs
+    .filter(({ position, consistentAt }) => {
+      const goesOn = position.begin !== undefined && comparePositions(position.end, last.position.end) === 0
+      return goesOn && consistentAt > last.consistentAt
+    })
+    .sort((a, b) => (a.consistentAt < b.consistentAt ? 1 : -1))
+  return [...path, ...still.slice(0, 1)]
+}
+
+/** Says which log would lead further if it began where `last` ends. */
+function missingAfter(
+  { comparePositions }: BackupAdapter,
+  last: Manifest,
+  logs: readonly Manifest[],
+): string | undefined {
+  const next = logs.find((log) => comparePositions(log.position.end, last.position.end) > 0)
+  return next && `A log backup is missing: ${next.id} does not begin where ${last.id} ends.`
+}
+
+/** One after another in time, without what another one reaches as well. */
+function joined(pieces: readonly Piece[]): Piece[] {
+  const stretches: Piece[] = []
+  const inOrder = [...pieces].sort((a, b) => a.from.getTime() - b.from.getTime() || b.to.getTime() - a.to.getTime())
+  for (const piece of inOrder) {
+    const last = stretches.at(-1)
+    if (!last?.goesOn || piece.from > last.to) stretches.push(piece)
+    else if (piece.to > last.to) stretches[stretches.length - 1] = joinTwo(last, piece)
+  }
+  return stretches
+}
+
+function joinTwo(a: Piece, b: Piece): Piece {
+  const { reason: _, ...rest } = a
+  const apart = [a, b].flatMap(({ resolutionMs = [] }) => resolutionMs)
+  return {
+    ...rest,
+    to: b.to,
+    ...(apart.length > 0 && { resolutionMs: Math.max(...apart) }),
+    backups: [...new Set([...a.backups, ...b.backups])],
+    goesOn: b.goesOn,
+    ...(b.reason !== undefined && { reason: b.reason }),
+  }
 }
