@@ -91,6 +91,35 @@ test('a program that is not there is a failure', async () => {
   })
 })
 
+test('a running job is asked and answers, also several times at once and before it listens', async () => {
+  const running = job('answer', null)
+  const order: string[] = []
+  const asked = ['slow', 'quick', 'refuse'].map((request) => running.ask(request).finally(() => order.push(request)))
+  expect(await Promise.allSettled(asked)).toMatchObject([
+    { value: { request: 'slow' } },
+    { value: { request: 'quick' } },
+    { reason: { name: 'BackupError', code: 'SOURCE_BUSY', message: 'Somebody has it.', hint: 'Ask again.' } },
+  ])
+  expect(order.at(-1)).toBe('slow')
+  expect(await running.ask('again')).toEqual({ request: 'again' })
+  running.kill()
+  await running.result.catch(() => {})
+})
+
+test.each([
+  ['end', 'ended before it answered'],
+  ['die', 'ended with code 4'],
+])(
+  'what was asked fails when the job ends before it answers (%s), and so does what is asked later',
+  async (last, message) => {
+    const running = job('answer', null)
+    const asked = [running.ask('never'), running.ask(last)]
+    const failure = { status: 'rejected', reason: { code: 'CHILD_FAILED', message: expect.stringContaining(message) } }
+    expect(await Promise.allSettled(asked)).toMatchObject([failure, failure])
+    expect(await Promise.allSettled([running.ask('later')])).toMatchObject([failure])
+  },
+)
+
 test.each([['at once'], ['in the middle']])('an abort ends the child %s', async (when) => {
   const aborter = new AbortController()
   if (when === 'at once') aborter.abort()

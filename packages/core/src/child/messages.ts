@@ -10,17 +10,24 @@ export interface JobMessage {
   readonly input: unknown
 }
 
+/** What the parent sends while the job runs. */
+export interface AskMessage {
+  readonly ask: number
+  readonly request: unknown
+}
+
+/** An error on its way from the child to the parent. */
+export interface SentError {
+  readonly code: string
+  readonly message: string
+  readonly hint?: string
+  readonly retryable?: boolean
+}
+
 /** What the child sends. */
 export type Answer =
   | { readonly type: 'progress'; readonly bytes: number; readonly totalBytes?: number }
   | { readonly type: 'warning'; readonly message: string }
   | { readonly type: 'result'; readonly result: unknown }
-  | {
-      readonly type: 'error'
-      readonly error: {
-        readonly code: string
-        readonly message: string
-        readonly hint?: string
-        readonly retryable?: boolean
-      }
-    }
+  | { readonly type: 'error'; readonly error: SentError }
+  | { readonly type: 'reply'; readonly ask: number; readonly reply?: unknown; readonly error?: SentError }

@@ -1,6 +1,6 @@
 import { Socket } from 'node:net'
 import { BackupError, toBackupError } from '../errors.ts'
-import { type Answer, CHANNEL_FD, type JobMessage, type JobTable } from './messages.ts'
+import { type Answer, type AskMessage, CHANNEL_FD, type JobMessage, type JobTable, type SentError } from './messages.ts'
 
 /** Progress is told at most this often. */
 const PROGRESS_MS = 100
@@ -13,6 +13,8 @@ export interface JobTools {
   output(): Socket
   readonly onProgress: (bytes: number, totalBytes?: number) => void
   readonly onWarning: (message: string) => void
+  /** Answers what the parent asks while the job runs. What it asked before waits until this is called. */
+  readonly onAsk: (handler: (request: unknown) => unknown) => void
 }
 
 /** One function for each job. */
@@ -40,10 +42,7 @@ export function serveJobs<Jobs extends JobTable>(
       })
     run(handlers, job, input).then(
       (result) => finish({ type: 'result', result }),
-      (thrown: unknown) => {
-        const { code, message, hint, retryable } = toBackupError(thrown, 'CHILD_FAILED', `The job ${job} failed`)
-        finish({ type: 'error', error: { code, message, hint, retryable } })
-      },
+      (thrown: unknown) => finish({ type: 'error', error: toSent(thrown, job) }),
     )
   })
   // The app is gone: whoever would read the result is gone with it. No exit handler may run.
@@ -59,7 +58,28 @@ async function run<Jobs extends JobTable>(handlers: JobHandlers<Jobs>, job: stri
     output: () => new Socket({ fd: CHANNEL_FD, readable: false, writable: true }),
     onProgress: throttled(),
     onWarning: (message) => send({ type: 'warning', message }),
+    onAsk: answerAsks(job),
   })
+}
+
+function toSent(thrown: unknown, job: string): SentError {
+  const { code, message, hint, retryable } = toBackupError(thrown, 'CHILD_FAILED', `The job ${job} failed`)
+  return { code, message, hint, retryable }
+}
+
+/** What the parent asks is kept from now on, and answered once the result has been called. */
+function answerAsks(job: string): JobTools['onAsk'] {
+  let listen: JobTools['onAsk'] = () => {}
+  const listening = new Promise<(request: unknown) => unknown>((resolve) => (listen = resolve))
+  process.on('message', async ({ ask, request }: AskMessage) => {
+    const handler = await listening
+    try {
+      send({ type: 'reply', ask, reply: await handler(request) })
+    } catch (error) {
+      send({ type: 'reply', ask, error: toSent(error, job) })
+    }
+  })
+  return listen
 }
 
 function throttled(): JobTools['onProgress'] {

@@ -4,7 +4,7 @@ import { constants, setPriority } from 'node:os'
 import type { Duplex } from 'node:stream'
 import type { AdapterContext } from '../contracts/adapter.ts'
 import { BackupError, type ErrorCode, throwIfAborted } from '../errors.ts'
-import type { Answer, JobMessage, JobTable } from './messages.ts'
+import type { Answer, AskMessage, JobMessage, JobTable, SentError } from './messages.ts'
 
 /** What a child says on its error output is kept up to this length, for the cause of an error. */
 const STDERR_CHARACTERS = 4_000
@@ -19,6 +19,11 @@ export interface RunningJob<Result> {
    */
   readonly channel: Duplex
   readonly result: Promise<Result>
+  /**
+   * Asks the running job something, for those that answer (`JobTools.onAsk`). Rejects with what the job throws for it,
+   * and when the job ends before it answered.
+   */
+  ask(request: unknown): Promise<unknown>
   /** Ends the child at once. */
   kill(): void
 }
@@ -52,7 +57,37 @@ export function startJob<Jobs extends JobTable, Name extends keyof Jobs & string
   const channel = child.stdio[3] as Duplex
   // A child that ends before it has read everything resets it, also after whoever wrote has gone; `result` says why.
   channel.on('error', () => {})
-  return { channel, result: result as Promise<Jobs[Name]['result']>, kill }
+  return { channel, result: result as Promise<Jobs[Name]['result']>, ask: asker(child, name, result), kill }
+}
+
+function asker(child: ChildProcess, name: string, result: Promise<unknown>): RunningJob<unknown>['ask'] {
+  type Waiting = { readonly resolve: (reply: unknown) => void; readonly reject: (error: unknown) => void }
+  const waiting = new Map<number, Waiting>()
+  let asked = 0
+  let ended: { readonly error: unknown } | undefined
+  child.on('message', (answer: Answer) => {
+    if (answer.type !== 'reply') return
+    if (answer.error) waiting.get(answer.ask)?.reject(fromSent(answer.error))
+    else waiting.get(answer.ask)?.resolve(answer.reply)
+    waiting.delete(answer.ask)
+  })
+  const end = (error: unknown): void => {
+    ended = { error }
+    for (const { reject } of waiting.values()) reject(error)
+    waiting.clear()
+  }
+  result.then(() => end(new BackupError('CHILD_FAILED', `The job ${name} ended before it answered.`)), end)
+  return (request) =>
+    new Promise((resolve, reject) => {
+      if (ended) return reject(ended.error)
+      waiting.set(++asked, { resolve, reject })
+      // A child that is gone already tells so by its exit.
+      if (child.connected) child.send({ ask: asked, request } satisfies AskMessage, () => {})
+    })
+}
+
+function fromSent({ code, message, hint, retryable = false }: SentError): BackupError {
+  return new BackupError(code as ErrorCode, message, { retryable, ...(hint && { hint }) })
 }
 
 /**
@@ -82,7 +117,7 @@ async function collect(child: ChildProcess, name: string, ctx: AdapterContext): 
   child.on('message', (message: Answer) => {
     if (message.type === 'progress') ctx.onProgress(message)
     else if (message.type === 'warning') ctx.onWarning(message.message)
-    else {
+    else if (message.type !== 'reply') {
       answer = message
       // It has nothing left to do: an exit that hangs would hold the app's event loop open.
       setTimeout(() => child.kill('SIGKILL'), EXIT_MS).unref()
@@ -97,10 +132,7 @@ async function collect(child: ChildProcess, name: string, ctx: AdapterContext): 
   throwIfAborted(ctx.signal)
   if (ended instanceof Error)
     throw new BackupError('CHILD_FAILED', `The job ${name} could not be started: ${ended.message}`, { cause: ended })
-  if (answer?.type === 'error') {
-    const { code, message, hint, retryable = false } = answer.error
-    throw new BackupError(code as ErrorCode, message, { retryable, ...(hint && { hint }) })
-  }
+  if (answer?.type === 'error') throw fromSent(answer.error)
   const [code, signal] = ended
   const how = signal ? `was ended by ${signal}` : `ended with code ${code}`
   throw new BackupError('CHILD_FAILED', `The job ${name} ${how}. ${lastLines(stderr)}`.trim(), {

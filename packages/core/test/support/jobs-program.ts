@@ -10,6 +10,7 @@ export type Jobs = {
   give: { input: { readonly bytes: number }; result: { readonly pid: number } }
   tell: { input: null; result: null }
   wait: { input: null; result: never }
+  answer: { input: null; result: null }
   tellAndWait: { input: null; result: never }
 }
 
@@ -46,5 +47,19 @@ serveJobs<Jobs>({
     onWarning('waiting')
     return new Promise(() => setInterval(() => {}, 1000))
   },
+  /** Answers late, and in another order than asked. */
+  answer: (_, { onAsk }) =>
+    new Promise((resolve) =>
+      setTimeout(() => {
+        onAsk(async (request) => {
+          if (request === 'refuse') throw new BackupError('SOURCE_BUSY', 'Somebody has it.', { hint: 'Ask again.' })
+          if (request === 'slow') await new Promise((answer) => setTimeout(answer, 50))
+          if (request === 'end') resolve(null)
+          if (request === 'never' || request === 'end') await new Promise(() => {})
+          if (request === 'die') process.exit(4)
+          return { request }
+        })
+      }, 20),
+    ),
   wait: () => new Promise(() => setInterval(() => {}, 1000)),
 })
