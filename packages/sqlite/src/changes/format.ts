@@ -102,12 +102,23 @@ export async function readIndex(read: ReadExactly): Promise<ChangesIndex> {
   const sha = createHash('sha256').update(head).update(entries).digest()
   if (!sha.equals(await read(SHA_BYTES))) throw damaged('the SHA-256 of its index is another one')
   const pages = new Uint32Array(count)
-  const hashes = Buffer.allocUnsafe(count * HASH_BYTES)
+  const hashes = Buffer.allocUnsafeSlow(count * HASH_BYTES) // aligned: it is read as words as well
   for (let i = 0; i < count; i++) {
     pages[i] = entries.readUInt32LE(i * ENTRY_BYTES)
     entries.copy(hashes, i * HASH_BYTES, i * ENTRY_BYTES + 4, (i + 1) * ENTRY_BYTES)
   }
   return { pageSize, steps, pages, hashes }
+}
+
+/**
+ * The bytes of an index from the begin of a member, as {@link readIndex} reads them; their SHA-256 is not looked at.
+ *
+ * @throws `MEMBER_DAMAGED`, and what `read` throws
+ */
+export async function readIndexBytes(read: ReadExactly): Promise<Buffer> {
+  const { head, json } = await readHead(read, CHANGES_MAGIC)
+  const { pages } = checkIndex(json)
+  return Buffer.concat([head, await read(pages * ENTRY_BYTES + SHA_BYTES)])
 }
 
 /** Reads the begin of a member `.pagehashes`; the hashes follow. @throws `MEMBER_DAMAGED` */

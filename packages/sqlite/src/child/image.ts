@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { BackupError, FRAME_BYTES, makeOwnedFolder, toBackupError } from '@taskflow-backup/core'
 import type Database from 'better-sqlite3'
+import type { LogMark } from '../changes/format.ts'
 import type { ImageMethod, SourceSettings } from '../jobs.ts'
 import { COPY_PREFIX } from '../places.ts'
 import { sourceError } from './errors.ts'
@@ -12,6 +13,7 @@ import type { OpenSource } from './open-source.ts'
 import { type Snapshot, takeSnapshot, takeStaticCopy } from './snapshot.ts'
 import { openSpool, type Spool } from './spool.ts'
 import { readAt } from './wal.ts'
+import { isNoRoom } from './write-file.ts'
 
 /** A log that has grown by this much since the pin is let go. */
 const LOG_GROWTH_BYTES = 256 * 1024 * 1024
@@ -31,10 +33,11 @@ export interface Image {
   readonly journalMode: string
   readonly consistentAt: Date
   readonly mark: string
+  readonly logMark?: LogMark
   /** What a person should know; complete once `chunks` has ended. */
   readonly notes: readonly string[]
-  /** Pieces of 2 MiB, the last one shorter. */
-  chunks(): AsyncGenerator<Buffer>
+  /** Pieces of 2 MiB, the last one shorter. `maySpool: false` for whoever takes them at the speed of the disk. */
+  chunks(options?: { readonly maySpool?: boolean }): AsyncGenerator<Buffer>
 }
 
 /** Chooses how `source` can be read soundly, and begins. */
@@ -82,7 +85,7 @@ function imageOf(
   settings: SourceSettings,
   notes: string[],
 ): Image {
-  const { pageSize, pageCount, journalMode, consistentAt, mark } = snapshot
+  const { pageSize, pageCount, journalMode, consistentAt, mark, logMark } = snapshot
   return {
     method,
     pageSize,
@@ -90,9 +93,10 @@ function imageOf(
     journalMode,
     consistentAt,
     mark,
+    ...(logMark && { logMark }),
     notes,
-    async *chunks() {
-      const holding = new Holding(snapshot, source, settings, notes)
+    async *chunks({ maySpool = true } = {}) {
+      const holding = new Holding(snapshot, source, settings, notes, maySpool)
       try {
         const total = pageSize * pageCount
         for (let at = 0; at < total; at += FRAME_BYTES) {
@@ -125,14 +129,14 @@ class Holding {
   #maySpool: boolean
   #released = false
 
-  constructor(snapshot: Snapshot, source: OpenSource, settings: SourceSettings, notes: string[]) {
+  constructor(snapshot: Snapshot, source: OpenSource, settings: SourceSettings, notes: string[], maySpool: boolean) {
     this.#snapshot = snapshot
     this.#source = source
     this.#settings = settings
     this.#notes = notes
     this.#blocksWriters = source.connection !== undefined && snapshot.journalMode !== 'wal'
     this.#logBytes = snapshot.logBytes()
-    this.#maySpool = source.connection !== undefined // a copy keeps nobody waiting
+    this.#maySpool = maySpool && source.connection !== undefined // a copy keeps nobody waiting
   }
 
   get #heldMs(): number {
@@ -181,7 +185,7 @@ class Holding {
       }
     } catch (error) {
       file.close()
-      if (!['ENOSPC', 'EDQUOT', 'EFBIG'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+      if (!isNoRoom(error)) throw error
       this.#goWithoutSpool()
       return
     }
@@ -227,9 +231,9 @@ async function onlineBackup(
   const folder = await makeCopyFolder(settings.temporaryDirectory)
   try {
     const startedMs = performance.now()
-    const consistentAt = new Date()
     const copy = join(folder, 'copy.db')
     await connection.backup(copy, { progress: () => ALL_PAGES })
+    const consistentAt = new Date() // not before: what was committed while it began is in it
     const notes = [
       `Made with SQLite's online backup in ${Math.round(performance.now() - startedMs)} ms, because ${reason}.`,
     ]

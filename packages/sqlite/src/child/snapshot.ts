@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { BackupError } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
+import type { LogMark } from '../changes/format.ts'
 import { beginReading, type OpenSource } from './open-source.ts'
 import { FRAME_HEADER_BYTES, framesFor, indexWal, isWalHeader, readAt, WAL_HEADER_BYTES, type WalIndex } from './wal.ts'
 
@@ -15,6 +16,8 @@ export interface Snapshot {
   readonly consistentAt: Date
   /** `wal:<salts>:<frame>` or `file:<change counter>`. */
   readonly mark: string
+  /** The place in the write-ahead log where this state is; absent when the log has no frames, or there is none. */
+  readonly logMark?: LogMark
   /** Reads `count` pages from `first` (counted from 1) into a fresh buffer. */
   readPages(first: number, count: number): Buffer
   /** Bytes of the write-ahead log now: while a snapshot is held, the log can only grow. */
@@ -27,7 +30,7 @@ export interface Snapshot {
 interface PinnedLog {
   readonly fd: number
   readonly header: Buffer
-  readonly lastFrame: number
+  readonly mark: LogMark
   readonly index: WalIndex
 }
 
@@ -80,11 +83,19 @@ function lookAtLog(file: string, probe: Database.Database, pageSize: number): Pi
     if (!before.equals(after) || !isWalHeader(after)) return 'moved'
     const index = indexWal(fd, after, lastFrame, pageSize)
     if (!index) return 'moved'
+    const mark = markAt(fd, after, lastFrame, pageSize)
     keep = true
-    return { fd, header: after, lastFrame, index }
+    return { fd, header: after, mark, index }
   } finally {
     if (fd !== undefined && !keep) closeSync(fd) // the log carries no locks: those are on the -shm and the main file
   }
+}
+
+/** The running checksum of a frame is that of the whole log up to it. */
+function markAt(fd: number, header: Buffer, frame: number, pageSize: number): LogMark {
+  const position = WAL_HEADER_BYTES + (frame - 1) * (FRAME_HEADER_BYTES + pageSize)
+  const checksum = readAt(fd, 8, position + 16).toString('hex')
+  return { salts: header.toString('hex', 16, 24), frame, checksum }
 }
 
 function openLog(file: string): number | undefined {
@@ -135,9 +146,8 @@ function open(
   return {
     ...facts,
     consistentAt: new Date(),
-    mark: log
-      ? `wal:${log.header.toString('hex', 16, 24)}:${log.lastFrame}`
-      : `file:${readAt(fd, 4, 24).readUInt32BE()}`,
+    mark: log ? `wal:${log.mark.salts}:${log.mark.frame}` : `file:${readAt(fd, 4, 24).readUInt32BE()}`,
+    ...(log && { logMark: log.mark }),
     readPages,
     logBytes: () => statSync(`${source.file}-wal`, { throwIfNoEntry: false })?.size ?? 0,
     release: () => {

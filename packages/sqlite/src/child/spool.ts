@@ -28,6 +28,11 @@ export class Spool {
     this.#length += bytes.length
   }
 
+  /** Forgets what is behind the first `length` bytes. */
+  truncate(length: number): void {
+    this.#length = Math.min(length, this.#length)
+  }
+
   read(position: number, length: number): Buffer {
     return readAt(this.#fd, Math.min(length, this.#length - position), position)
   }

@@ -1,0 +1,90 @@
+import { openSync } from 'node:fs'
+import { BackupError } from '@taskflow-backup/core'
+import type { BaseInput } from '../base-state.ts'
+import { type ChangesIndex, type LogMark, readIndex, readPageHashesHeader } from '../changes/format.ts'
+import { HASH_BYTES, PageTable } from '../changes/page-table.ts'
+import { tooShort } from '../changes/read-exactly.ts'
+import { readAt } from './wal.ts'
+
+/** Where a differential or log backup begins. */
+export interface Base {
+  readonly table: PageTable
+  /** Where the write-ahead log was, if that is known. */
+  readonly mark?: LogMark
+  readonly lastCommit: number
+  /** Milliseconds since 1970. */
+  readonly capturedAt: number
+}
+
+/**
+ * Reads what `writeBase` wrote, and checks that it leads to the state that the newest manifest tells.
+ *
+ * @throws `BASE_UNUSABLE`
+ */
+export async function readBase(input: BaseInput): Promise<Base> {
+  try {
+    return await read(input)
+  } catch (error) {
+    if (!(error instanceof BackupError) || error.code !== 'MEMBER_DAMAGED') throw error
+    throw new BackupError('BASE_UNUSABLE', `The page hashes of the chain cannot be read. ${error.message}`, {
+      cause: error,
+    })
+  }
+}
+
+async function read({ file, state, lastCommit, capturedAt }: BaseInput): Promise<Base> {
+  const fd = openSync(file, 'r') // no database: it may be closed whenever this process ends
+  let position = 0
+  const next = (bytes: number): Buffer => {
+    const read = readAt(fd, bytes, position)
+    position += read.length
+    return read
+  }
+  const exactly = async (bytes: number): Promise<Buffer> => {
+    const read = next(bytes)
+    if (read.length < bytes) throw tooShort()
+    return read
+  }
+  const header = await readPageHashesHeader(exactly)
+  const table = PageTable.from(header.pageSize, await exactly(header.pageCount * HASH_BYTES))
+  if (table.state !== header.state) throw otherState('the full', header.state, table.state)
+  let at: { mark?: LogMark | undefined; commit: number } = { mark: header.mark, commit: 0 }
+  while (next(1).length > 0) {
+    position-- // only looked whether there is more
+    at = replay(await readIndex(exactly), table, at)
+  }
+  if (at.commit !== lastCommit) {
+    throw new BackupError('BASE_UNUSABLE', `The backups lead to commit ${at.commit} instead of ${lastCommit}.`)
+  }
+  if (state !== undefined && table.state !== state) throw otherState('the newest backup', state, table.state)
+  return { table, ...(at.mark && { mark: at.mark }), lastCommit, capturedAt }
+}
+
+/** Logs may overlap: redoing what is done already changes nothing. */
+function replay(
+  { pageSize, steps, pages, hashes }: ChangesIndex,
+  table: PageTable,
+  from: { mark?: LogMark | undefined; commit: number },
+): { mark?: LogMark | undefined; commit: number } {
+  if (pageSize !== table.pageSize)
+    throw new BackupError('BASE_UNUSABLE', `A log has pages of ${pageSize} bytes, the full of ${table.pageSize}.`)
+  const words = new Uint32Array(hashes.buffer, hashes.byteOffset, hashes.length / 4)
+  let at = from
+  let entry = 0
+  for (const { firstCommit, lastCommit, commits, mark } of steps) {
+    const isDone = lastCommit < at.commit
+    if (!isDone && firstCommit > at.commit + 1)
+      throw new BackupError('BASE_UNUSABLE', `The commits ${at.commit + 1} to ${firstCommit - 1} are in no log.`)
+    for (const [pageCount, written] of commits) {
+      if (!isDone) table.resize(pageCount)
+      for (const end = entry + written; entry < end; entry++) {
+        if (!isDone) table.set(pages[entry] as number, words.subarray(entry * 4, entry * 4 + 4))
+      }
+    }
+    if (!isDone) at = { mark, commit: lastCommit }
+  }
+  return at
+}
+
+const otherState = (whose: string, expected: string, found: string): BackupError =>
+  new BackupError('BASE_UNUSABLE', `The page hashes lead to the state ${found}, ${whose} tells ${expected}.`)

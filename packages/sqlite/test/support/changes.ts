@@ -1,0 +1,49 @@
+import { readFileSync } from 'node:fs'
+import { Readable } from 'node:stream'
+import { type ChangesIndex, readIndex, type Step } from '../../src/changes/format.ts'
+import { readerOf } from '../../src/changes/read-exactly.ts'
+
+export interface DecodedChanges {
+  readonly index: ChangesIndex
+  /** All page images, one behind the other. */
+  readonly images: Buffer
+}
+
+/** A member `.changes`, decoded. */
+export async function decodeChanges(plain: Buffer): Promise<DecodedChanges> {
+  const read = readerOf(Readable.from([plain]))
+  const index = await readIndex(read)
+  const rest: Uint8Array[] = []
+  for await (const piece of read.rest()) rest.push(piece)
+  return { index, images: Buffer.concat(rest) }
+}
+
+/** What a database of these bytes is after the changes: the plainest way to say what they mean. */
+export function applyChanges(image: Buffer, { index, images }: DecodedChanges): Buffer {
+  const { pageSize, steps, pages } = index
+  let result = image
+  let entry = 0
+  for (const [pageCount, written] of steps.flatMap(({ commits }) => commits)) {
+    const next = Buffer.alloc(pageCount * pageSize)
+    result.copy(next)
+    for (let i = 0; i < written; i++, entry++) {
+      images.copy(next, ((pages[entry] as number) - 1) * pageSize, entry * pageSize, (entry + 1) * pageSize)
+    }
+    result = next
+  }
+  return result
+}
+
+export const decodeChangesFile = (file: string): Promise<DecodedChanges> => decodeChanges(readFileSync(file))
+
+/** A step, with what a test does not care about filled in. */
+export const step = (more: Partial<Omit<Step, 'commits'>> = {}): Omit<Step, 'commits'> => ({
+  lookedAt: 1_000,
+  capturedAt: 2_000,
+  how: 'comparison',
+  before: '0'.repeat(32),
+  after: '1'.repeat(32),
+  firstCommit: 1,
+  lastCommit: 1,
+  ...more,
+})
