@@ -24,7 +24,7 @@ export function isWalHeader(header: Buffer): boolean {
   if (header.length < WAL_HEADER_BYTES) return false
   const magic = header.readUInt32BE(0)
   if ((magic & 0xfffffffe) >>> 0 !== MAGIC || header.readUInt32BE(4) !== VERSION) return false
-  const littleEndian = magic === MAGIC
+  const littleEndian = isLittleEndian(header)
   let [a, b] = [0, 0]
   for (let at = 0; at < 24; at += 8) {
     const [x, y] = littleEndian
@@ -35,6 +35,9 @@ export function isWalHeader(header: Buffer): boolean {
   }
   return a === header.readUInt32BE(24) && b === header.readUInt32BE(28)
 }
+
+/** The byte order of the words that the log's checksums go over: that of the machine that began it. */
+export const isLittleEndian = (header: Buffer): boolean => header.readUInt32BE(0) === MAGIC
 
 /** Reads `length` bytes at `position`; fewer only at the end of the file. */
 export function readAt(fd: number, length: number, position: number): Buffer {
