@@ -1,7 +1,8 @@
 import type { BackupAdapter } from '@taskflow-backup/core'
 import { backupFull, sourceSettings, toSourceFacts } from './backup.ts'
+import { backupDifferential } from './backup-differential.ts'
 import { runJob } from './child-process.ts'
-import { inspectImage } from './inspect.ts'
+import { inspectMember } from './inspect.ts'
 import { removeLeftovers } from './leftovers.ts'
 import { checkOptions, type SqliteOptions } from './options.ts'
 import { ENGINE, stageRestore, undoRestore } from './restore.ts'
@@ -26,7 +27,7 @@ import { assertRuntime } from './runtime.ts'
  *   destinations: [directory('backups')],
  * })
  * const { manifest } = await createBackup(plan)
- * console.log(manifest.method, manifest.members.length) // single-pass 1
+ * console.log(manifest.method, manifest.members.length) // single-pass 2
  * ```
  */
 export function sqlite(options: SqliteOptions): BackupAdapter {
@@ -34,15 +35,16 @@ export function sqlite(options: SqliteOptions): BackupAdapter {
   const checked = checkOptions(options)
   return {
     engine: ENGINE,
-    kinds: ['full'],
+    kinds: ['full', 'differential'],
     pointInTime: false,
     describe: async (ctx) =>
       toSourceFacts(checked.file, await runJob('describe', sourceSettings(checked, ctx.temporaryDirectory), ctx)),
-    backup: (request, ctx) => backupFull(checked, request, ctx),
+    backup: (request, ctx) =>
+      request.kind === 'differential' ? backupDifferential(checked, request, ctx) : backupFull(checked, request, ctx),
     restore: (request, ctx) => stageRestore(checked, request, ctx),
     undo: (record, ctx) => undoRestore(checked, record, ctx),
-    inspect: (member) => inspectImage(member),
-    // A position begins with the time of its state, in a fixed width: SQLite itself has no order across checkpoints.
+    inspect: (member) => inspectMember(member),
+    // See position.ts: SQLite itself has no order across checkpoints.
     comparePositions: (a, b) => (a < b ? -1 : a > b ? 1 : 0),
     removeLeftovers: (ctx) => removeLeftovers(checked.file, ctx),
   }

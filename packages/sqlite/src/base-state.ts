@@ -28,6 +28,8 @@ export interface BaseInput {
   readonly state?: string
   /** Number of the last commit in it. */
   readonly lastCommit: number
+  /** The number of the last commit that is in a backup of the chain. */
+  readonly newestCommit: number
   /** Milliseconds since 1970 of its state, and of the newest backup of the chain, which no new one may come before. */
   readonly capturedAt: number
   readonly notBefore: number
@@ -57,12 +59,14 @@ export async function writeBase(
     throw unusable(error)
   }
   const capturedAt = timeOf(newest)
+  const last = base.newestLog ?? newest
   return {
     file,
     ...(typeof state === 'string' && { state }),
     lastCommit: commitOf(newest.position.end),
     capturedAt,
-    notBefore: Math.max(capturedAt, timeOf(base.newestLog ?? newest)),
+    newestCommit: commitOf(last.position.end),
+    notBefore: Math.max(capturedAt, timeOf(last)),
   }
 }
 

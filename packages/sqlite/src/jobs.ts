@@ -1,4 +1,6 @@
-import type { Compression, Finding, ManifestMember, StreamFacts } from '@taskflow-backup/core'
+import type { Compression, Finding, ManifestMember, SentFacts, StreamFacts } from '@taskflow-backup/core'
+import type { BaseInput } from './base-state.ts'
+import type { Step } from './changes/format.ts'
 
 // What the app's process asks of the child, and what it gets back. All of it is plain data that goes over IPC.
 
@@ -43,6 +45,17 @@ export interface ImageFacts {
   readonly consistentAt: string
   /** Where in the database's history the image stands: `wal:<salts>:<frame>` or `file:<change counter>`. */
   readonly mark: string
+  /** `PageTable.state`; absent when the page hashes could not be written. */
+  readonly state?: string
+  readonly notes: readonly string[]
+}
+
+/** What a job tells that wrote one step of changes to a file. */
+export interface ChangesFacts extends SentFacts {
+  readonly database: DatabaseFacts
+  readonly step: Omit<Step, 'commits'>
+  /** Pages written. */
+  readonly pages: number
   readonly notes: readonly string[]
 }
 
@@ -65,7 +78,21 @@ export interface Opener {
 /** Every job with its input and its result. */
 export type Jobs = {
   describe: { input: SourceSettings; result: DatabaseFacts }
-  image: { input: SourceSettings & { readonly compression: Compression }; result: ImageFacts }
+  image: {
+    /** `pageHashes`: file to make for the hashes of all pages; `null` where there is no place for it. */
+    input: SourceSettings & { readonly compression: Compression; readonly pageHashes: string | null }
+    result: ImageFacts
+  }
+  differential: {
+    /** `output`: file to make for the changes. `skewMs`: how far the plan's clock is ahead of the system's. */
+    input: SourceSettings & {
+      readonly base: BaseInput
+      readonly output: string
+      readonly compression: Compression
+      readonly skewMs: number
+    }
+    result: ChangesFacts
+  }
   /** Decodes a stored member that comes in on the channel, checks it, and writes it to a new file. */
   unpack: { input: { readonly file: string; readonly member: ManifestMember }; result: null }
   check: { input: { readonly file: string }; result: readonly Finding[] }

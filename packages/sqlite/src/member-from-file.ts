@@ -1,14 +1,16 @@
-import { createReadStream } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   type AdapterContext,
   type Compression,
+  LentBody,
   type Member,
   makeOwnedFolder,
   type SentFacts,
 } from '@taskflow-backup/core'
 import { COPY_PREFIX } from './places.ts'
+
+const PIECE_BYTES = 1024 * 1024
 
 /**
  * Hands on the members that `work` yields, with a folder below that for temporary files, which is removed when the last
@@ -35,6 +37,25 @@ export async function makeJobFolder(ctx: AdapterContext): Promise<string> {
   return folder
 }
 
+/** The bytes of a file, which is not opened before somebody reads them. */
+export const bodyFromFile = (file: string): LentBody => new LentBody(piecesOf(file))
+
+/** Each piece is gone when the next is asked for. */
+async function* piecesOf(file: string): AsyncGenerator<Buffer, void, void> {
+  const handle = await open(file)
+  try {
+    const { size } = await handle.stat()
+    const piece = Buffer.allocUnsafeSlow(Math.max(1, Math.min(size, PIECE_BYTES)))
+    for (;;) {
+      const { bytesRead } = await handle.read(piece)
+      if (bytesRead === 0) return
+      yield piece.subarray(0, bytesRead)
+    }
+  } finally {
+    await handle.close()
+  }
+}
+
 /** A member that a job has written to `file`, compressed as `compression` says; `facts` are what it told of it. */
 export function memberFromFile(
   name: string,
@@ -44,7 +65,7 @@ export function memberFromFile(
 ): Member {
   return {
     name,
-    body: createReadStream(file),
+    body: bodyFromFile(file),
     encoded: {
       codecs: algorithm === 'none' ? [] : [{ name: algorithm, level }],
       plain: () => facts.plain,

@@ -16,6 +16,7 @@ import {
 import { runJob, startJob } from './child-process.ts'
 import { refuseOpeners } from './in-use.ts'
 import { removeLeftovers } from './leftovers.ts'
+import { IMAGE_SUFFIX, memberNamed } from './members.ts'
 import type { CheckedOptions } from './options.ts'
 import { fileIdentity, keptFolder, SCRATCH_PREFIX, stagingFolder } from './places.ts'
 
@@ -29,9 +30,9 @@ export async function stageRestore(
 ): Promise<StagedRestore> {
   const target = await checkTarget(options, request, ctx)
   const [backup] = request.backups
-  const [member] = backup?.manifest.members ?? []
+  const member = backup && memberNamed(backup.manifest, IMAGE_SUFFIX)
   if (!backup || !member || request.backups.length !== 1) {
-    throw new BackupError('CONTRACT_BROKEN', 'A SQLite restore needs exactly one full backup with one member.')
+    throw new BackupError('CONTRACT_BROKEN', 'A SQLite restore needs exactly one full backup with one image.')
   }
   // A prune looks beside the live database only; what a killed restore left at another place goes with the next one.
   if (target !== undefined) await removeLeftovers(target, ctx)

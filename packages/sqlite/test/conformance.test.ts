@@ -21,6 +21,7 @@ async function create(): Promise<AdapterInstance> {
   let failing = false
   const adapter: BackupAdapter = {
     ...real,
+    kinds: ['full'], // a restore takes no other kind yet
     backup(request, ctx) {
       if (!failing) return real.backup(request, ctx)
       failing = false

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import Database from 'better-sqlite3'
 import { describe, expect } from 'vitest'
-import { inspectImage } from '../src/inspect.ts'
+import { inspectMember } from '../src/inspect.ts'
 import { randomFrom } from './support/ledger.ts'
 import { type Place, test } from './support/place.ts'
 
@@ -22,7 +22,7 @@ function inPieces(bytes: Buffer, piece: number): Readable {
 }
 
 async function inspect(bytes: Buffer, plainBytes = bytes.length, piece = 4096) {
-  const findings = await inspectImage({ name: 'tasks.db', body: inPieces(bytes, piece), plainBytes })
+  const findings = await inspectMember({ name: 'tasks.db', body: inPieces(bytes, piece), plainBytes })
   expect(findings).toHaveLength(1)
   return findings[0] as (typeof findings)[number]
 }
@@ -85,7 +85,7 @@ describe('inspect', () => {
       })(),
       { objectMode: false },
     )
-    await expect(inspectImage({ name: 'tasks.db', body, plainBytes: image.length })).rejects.toThrow(
+    await expect(inspectMember({ name: 'tasks.db', body, plainBytes: image.length })).rejects.toThrow(
       'the destination broke',
     )
   })

@@ -20,6 +20,12 @@ function create(place: Place, journalMode: string, mib: number): Database.Databa
   return database
 }
 
+/** Temporary files that have a name, without the mark in a job's own folder. */
+const namedFiles = ({ temporary }: Place): string[] =>
+  readdirSync(temporary, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name !== 'owner.json')
+    .map(({ name }) => name)
+
 /** A destination that takes pieces fast until `from` bytes, and then waits for `open()`. */
 function gate(fromPiece: number) {
   let pieces = 0
@@ -52,7 +58,7 @@ describe('a slow destination', () => {
     database.exec(`UPDATE t SET v = randomblob(1000)`)
     await expect.poll(() => canTruncate(database)).toBe(true) // while the backup is still being stored
     expect(statSync(`${place.file}-wal`).size).toBe(0)
-    expect(readdirSync(place.temporary)).toEqual([])
+    expect(namedFiles(place)).toEqual([])
     open()
     const { path, facts } = await taking
     expect(contentOf(path)).toBe(before)
@@ -75,9 +81,14 @@ describe('a slow destination', () => {
   test('goes on without a temporary copy where none can be made, and says so', async ({ place }) => {
     create(place, 'wal', 20)
     const context = place.context({ temporaryDirectory: place.path('missing') })
-    const { path, facts } = await takeImage(place, { releaseAfterMs: 0 }, { context })
+    const { path, facts, pageHashes } = await takeImage(place, { releaseAfterMs: 0 }, { context })
     expect(integrityOf(path)).toBe('ok')
-    expect(facts.notes).toEqual([expect.stringContaining('was held for the whole backup')])
+    expect(facts.notes).toEqual([
+      expect.stringContaining('was held for the whole backup'),
+      expect.stringMatching(/without page hashes.*will be a full: there is no folder for temporary files/),
+    ])
+    expect(facts.source.details).not.toHaveProperty('state')
+    expect(pageHashes).toBeUndefined()
   })
 })
 

@@ -97,6 +97,10 @@ export type PageHash = Uint32Array
 const halves = new BigUint64Array(2)
 const result: PageHash = new Uint32Array(halves.buffer)
 
+/** The words of many hashes, one behind the other. */
+export const wordsOf = (hashes: Uint8Array): Uint32Array =>
+  new Uint32Array(hashes.buffer, hashes.byteOffset, hashes.length / Uint32Array.BYTES_PER_ELEMENT)
+
 /** The hash of one page. */
 export function hashPage(page: Uint8Array): PageHash {
   const hash = xxh3.xxh128(page as Buffer)

@@ -4,6 +4,7 @@ import { serveJobs } from '@taskflow-backup/core'
 import type { Jobs } from '../jobs.ts'
 import { checkDatabase } from './check.ts'
 import { describeDatabase } from './describe.ts'
+import { writeDifferential } from './differential.ts'
 import { openSource } from './open-source.ts'
 import { findOpeners } from './openers.ts'
 import { sendImage } from './send-image.ts'
@@ -14,6 +15,7 @@ serveJobs<Jobs>(
   {
     describe: ({ file, busyTimeoutMs }) => describeDatabase(openSource(file, busyTimeoutMs), busyTimeoutMs),
     image: (input, { onProgress }) => sendImage(input, onProgress),
+    differential: (input, { onProgress }) => writeDifferential(input, onProgress),
     unpack: (input) => unpack(input),
     check: ({ file }) => checkDatabase(file),
     openers: ({ file }) => findOpeners(file),

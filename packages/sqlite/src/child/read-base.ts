@@ -2,7 +2,7 @@ import { openSync } from 'node:fs'
 import { BackupError } from '@taskflow-backup/core'
 import type { BaseInput } from '../base-state.ts'
 import { type ChangesIndex, type LogMark, readIndex, readPageHashesHeader } from '../changes/format.ts'
-import { HASH_BYTES, PageTable } from '../changes/page-table.ts'
+import { HASH_BYTES, PageTable, wordsOf } from '../changes/page-table.ts'
 import { tooShort } from '../changes/read-exactly.ts'
 import { readAt } from './wal.ts'
 
@@ -68,7 +68,7 @@ function replay(
 ): { mark?: LogMark | undefined; commit: number } {
   if (pageSize !== table.pageSize)
     throw new BackupError('BASE_UNUSABLE', `A log has pages of ${pageSize} bytes, the full of ${table.pageSize}.`)
-  const words = new Uint32Array(hashes.buffer, hashes.byteOffset, hashes.length / 4)
+  const words = wordsOf(hashes)
   let at = from
   let entry = 0
   for (const { firstCommit, lastCommit, commits, mark } of steps) {

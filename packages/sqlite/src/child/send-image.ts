@@ -2,10 +2,12 @@ import { once } from 'node:events'
 import { Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { CHANNEL_FD, compressFrame, freeFrame, inOrder, Meter } from '@taskflow-backup/core'
+import { PageTable } from '../changes/page-table.ts'
 import type { DatabaseFacts, ImageFacts, Jobs } from '../jobs.ts'
 import { describeDatabase } from './describe.ts'
-import { openImage } from './image.ts'
+import { type Image, openImage } from './image.ts'
 import { openSource } from './open-source.ts'
+import { hashPages, writePageHashes } from './page-hashes.ts'
 
 /** Reads, hashes and compresses the image in this process and sends only the small result. */
 export async function sendImage(
@@ -15,14 +17,18 @@ export async function sendImage(
   const source = openSource(input.file, input.busyTimeoutMs)
   const database: DatabaseFacts = describeDatabase(source, input.busyTimeoutMs)
   const image = await openImage(source, input)
-  const totalBytes = image.pageSize * image.pageCount
+  const { pageSize, pageCount, journalMode } = image
+  const totalBytes = pageSize * pageCount
   const isPlain = input.compression.algorithm === 'none'
   const plain = new Meter()
   const stored = isPlain ? plain : new Meter()
+  const table = new PageTable(pageSize, pageCount)
   const output = new Socket({ fd: CHANNEL_FD, readable: false, writable: true })
   const frames = inOrder(image.chunks(), availableParallelism() + 2, (chunk) => {
     const compressed = compressFrame(chunk, input.compression)
-    plain.update(chunk) // while the pool compresses it
+    // While the pool compresses it:
+    hashPages(chunk, plain.bytes / pageSize + 1, table)
+    plain.update(chunk)
     onProgress(plain.bytes, totalBytes)
     return compressed
   })
@@ -34,7 +40,8 @@ export async function sendImage(
   }
   output.end()
   await once(output, 'finish')
-  const { pageSize, pageCount, journalMode } = image
+  const notes = [...image.notes]
+  const kept = keepPageHashes(input.pageHashes, table, image, notes)
   return {
     database: { ...database, pageSize, pageCount, journalMode },
     plain: plain.facts(),
@@ -42,6 +49,20 @@ export async function sendImage(
     method: image.method,
     consistentAt: image.consistentAt.toISOString(),
     mark: image.mark,
-    notes: image.notes,
+    ...(kept && { state: table.state }),
+    notes,
+  }
+}
+
+/** Without them the backup is as good; only nothing can continue it. */
+function keepPageHashes(path: string | null, table: PageTable, { logMark }: Image, notes: string[]): boolean {
+  try {
+    if (path === null) throw new Error('there is no folder for temporary files')
+    writePageHashes(path, table, logMark)
+    return true
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    notes.push(`Stored without page hashes, so that the next differential or log backup will be a full: ${why}.`)
+    return false
   }
 }

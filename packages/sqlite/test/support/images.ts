@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import type { AdapterContext, BackupFacts, Compression, StreamFacts } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
@@ -12,6 +13,8 @@ export interface TakenImage {
   readonly path: string
   readonly facts: BackupFacts
   readonly plain: StreamFacts
+  /** The second member, where there is one. */
+  readonly pageHashes?: Buffer
 }
 
 export interface TakeOptions {
@@ -32,15 +35,22 @@ export async function takeImage(
 ): Promise<TakenImage> {
   const { compression = { algorithm: 'none', level: 0 }, context = place.context(), beforePiece } = take
   const adapter = sqlite({ file: place.file, ...PATIENT, ...options })
-  const request = { kind: 'full', id: 'none', startedAt: new Date(), fileStem: 'tasks', compression } as const
+  const request = { kind: 'full', id: 'chain/none', startedAt: new Date(), fileStem: 'tasks', compression } as const
   const members = adapter.backup(request, context)
-  const first = await members.next()
-  if (first.done) throw new Error('The adapter gave no member.')
-  const path = join(place.folder, `image-${randomUUID()}.db`)
-  await pipeline(slowly(first.value.body, beforePiece), createWriteStream(path))
-  const last = await members.next()
-  if (!last.done) throw new Error('The adapter gave a second member.')
-  return { path, facts: last.value, plain: first.value.encoded?.plain() as StreamFacts }
+  try {
+    const first = await members.next()
+    if (first.done) throw new Error('The adapter gave no member.')
+    const path = join(place.folder, `image-${randomUUID()}.db`)
+    await pipeline(slowly(first.value.body, beforePiece), createWriteStream(path))
+    let last = await members.next()
+    const pageHashes = last.done ? undefined : await buffer(last.value.body)
+    if (!last.done) last = await members.next()
+    if (!last.done) throw new Error('The adapter gave a third member.')
+    const plain = first.value.encoded?.plain() as StreamFacts
+    return { path, facts: last.value, plain, ...(pageHashes && { pageHashes }) }
+  } finally {
+    await members.return(undefined as never)
+  }
 }
 
 async function* slowly(body: Readable, beforePiece: TakeOptions['beforePiece']): AsyncGenerator<Buffer> {
