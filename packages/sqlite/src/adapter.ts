@@ -1,7 +1,9 @@
 import type { BackupAdapter } from '@taskflow-backup/core'
 import { backupFull, sourceSettings, toSourceFacts } from './backup.ts'
 import { backupDifferential } from './backup-differential.ts'
+import { backupLog } from './backup-log.ts'
 import { runJob } from './child-process.ts'
+import { followLog } from './follow.ts'
 import { inspectMember } from './inspect.ts'
 import { removeLeftovers } from './leftovers.ts'
 import { checkOptions, type SqliteOptions } from './options.ts'
@@ -35,12 +37,12 @@ export function sqlite(options: SqliteOptions): BackupAdapter {
   const checked = checkOptions(options)
   return {
     engine: ENGINE,
-    kinds: ['full', 'differential'],
-    pointInTime: false,
+    kinds: ['full', 'differential', 'log'],
+    pointInTime: 'captured',
     describe: async (ctx) =>
       toSourceFacts(checked.file, await runJob('describe', sourceSettings(checked, ctx.temporaryDirectory), ctx)),
-    backup: (request, ctx) =>
-      request.kind === 'differential' ? backupDifferential(checked, request, ctx) : backupFull(checked, request, ctx),
+    backup: (request, ctx) => BACKUPS[request.kind](checked, request, ctx),
+    follow: (base, settings, ctx) => followLog(checked, base, settings, ctx),
     restore: (request, ctx) => stageRestore(checked, request, ctx),
     undo: (record, ctx) => undoRestore(checked, record, ctx),
     inspect: (member) => inspectMember(member),
@@ -49,3 +51,5 @@ export function sqlite(options: SqliteOptions): BackupAdapter {
     removeLeftovers: (ctx) => removeLeftovers(checked.file, ctx),
   }
 }
+
+const BACKUPS = { full: backupFull, differential: backupDifferential, log: backupLog } as const

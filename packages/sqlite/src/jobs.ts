@@ -1,6 +1,14 @@
-import type { Compression, Finding, ManifestMember, SentFacts, StreamFacts } from '@taskflow-backup/core'
+import type {
+  Compression,
+  Finding,
+  LogSourceStatus,
+  ManifestMember,
+  SentFacts,
+  StreamFacts,
+} from '@taskflow-backup/core'
 import type { BaseInput } from './base-state.ts'
 import type { Step } from './changes/format.ts'
+import type { CapturedLog, Until } from './child/captured.ts'
 
 // What the app's process asks of the child, and what it gets back. All of it is plain data that goes over IPC.
 
@@ -59,6 +67,30 @@ export interface ChangesFacts extends SentFacts {
   readonly notes: readonly string[]
 }
 
+/** What a job tells that wrote a log to a file. */
+export interface LogFacts extends SentFacts {
+  readonly log: CapturedLog
+  readonly database: DatabaseFacts
+  readonly notes: readonly string[]
+}
+
+/** What the parent asks of the job that follows the log; see `LogSource` of core. */
+export type FollowRequest =
+  | { readonly ask: 'status' }
+  | { readonly ask: 'pending'; readonly waitMs: number }
+  | { readonly ask: 'write'; readonly output: string; readonly compression: Compression; readonly until?: Until }
+  | { readonly ask: 'committed' }
+  | { readonly ask: 'continueFrom'; readonly base: BaseInput }
+
+/** What it answers. */
+export type FollowReplies = {
+  status: LogSourceStatus
+  pending: boolean
+  write: LogFacts
+  committed: null
+  continueFrom: null
+}
+
 export interface SwapSettings {
   /** Complete database file that takes the place of `target`, in the same file system; `null` when nothing shall be there. */
   readonly staged: string | null
@@ -92,6 +124,20 @@ export type Jobs = {
       readonly skewMs: number
     }
     result: ChangesFacts
+  }
+  log: {
+    input: SourceSettings & {
+      readonly base: BaseInput
+      readonly output: string
+      readonly compression: Compression
+      readonly skewMs: number
+    }
+    result: LogFacts
+  }
+  /** Goes on until it is ended. */
+  follow: {
+    input: SourceSettings & { readonly base: BaseInput; readonly everyMs: number; readonly skewMs: number }
+    result: never
   }
   /** Decodes a stored member that comes in on the channel, checks it, and writes it to a new file. */
   unpack: { input: { readonly file: string; readonly member: ManifestMember }; result: null }

@@ -74,7 +74,7 @@ describe.for(STORES)('a change store, %s', ([, memoryBytes]) => {
       commit(store, number * 10, number * 10 + 1)
       store.endStep(step({ firstCommit: number, lastCommit: number }))
     }
-    await store.write(place.path('two'), NONE, { steps: 2 })
+    await store.write(place.path('two'), NONE, { to: 2 })
     expect(pagesIn((await decodeChangesFile(place.path('two'))).images)).toEqual(expected(10, 11, 20, 21))
     commit(store, 50, 50)
     store.clear(2)

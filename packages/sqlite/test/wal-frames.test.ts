@@ -2,7 +2,7 @@ import { closeSync, openSync, readFileSync, truncateSync, writeFileSync } from '
 import Database from 'better-sqlite3'
 import { describe, expect } from 'vitest'
 import type { LogMark } from '../src/changes/format.ts'
-import { readAt, WAL_HEADER_BYTES } from '../src/child/wal.ts'
+import { isWalHeader, readAt, WAL_HEADER_BYTES } from '../src/child/wal.ts'
 import { beginOf, carries, type VerifiedFrames, verifyFrames } from '../src/child/wal-frames.ts'
 import { createLedger, LedgerWriter, randomFrom } from './support/ledger.ts'
 import { type Place, test } from './support/place.ts'
@@ -48,6 +48,7 @@ function verify({ path, frames, pageSize }: RealLog, from?: LogMark, lastFrame =
   const fd = openSync(path, 'r')
   try {
     const header = readAt(fd, WAL_HEADER_BYTES, 0)
+    if (!isWalHeader(header)) return 'no header'
     const verified = verifyFrames(fd, header, from ?? beginOf(header), lastFrame, pageSize)
     return typeof verified === 'string' ? verified : take(verified)
   } finally {
@@ -58,13 +59,17 @@ function verify({ path, frames, pageSize }: RealLog, from?: LogMark, lastFrame =
 function take({ mark, commits, visit }: VerifiedFrames): Found {
   const changes: Found['changes'][number][] = []
   let pages = new Map<number, Buffer>()
+  let pageCount = 0
   visit({
-    begin: () => (pages = new Map()),
+    begin: (count) => {
+      pageCount = count
+      pages = new Map()
+    },
     page: (page, image) => {
       expect(pages.has(page)).toBe(false)
       pages.set(page, Buffer.from(image))
     },
-    end: (pageCount) => void changes.push({ pageCount, pages }),
+    end: () => void changes.push({ pageCount, pages }),
   })
   expect(changes.length).toBe(commits)
   return { mark, commits, changes }

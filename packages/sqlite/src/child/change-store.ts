@@ -68,32 +68,42 @@ export class ChangeStore {
     this.#commits = []
   }
 
+  /** Puts other steps in the place of those that are here: of the same commits, differently divided or numbered. */
+  relabel(steps: readonly Step[]): void {
+    if (pagesOf(steps) !== pagesOf(this.#steps)) throw new RangeError('These are the steps of other commits.')
+    this.#steps.splice(0, this.#steps.length, ...steps)
+  }
+
+  /** What the steps from `from` to before `to` changed. */
+  index(from: number, to: number): ChangesIndex {
+    const steps = this.#steps.slice(from, to)
+    const first = pagesOf(this.#steps.slice(0, from))
+    const end = first + pagesOf(steps)
+    const hashes = new Uint8Array(this.#hashes.slice(first * WORDS, end * WORDS).buffer)
+    return { pageSize: this.#pageSize, steps, pages: this.#pages.slice(first, end), hashes }
+  }
+
   /**
-   * Writes the first `steps` steps, or all, to a new file, and keeps them: see {@link clear}. More may be added
-   * meanwhile, but nothing be cleared.
+   * Writes the steps from `from` to before `to` to a new file, and keeps them: see {@link clear}. More may be added
+   * meanwhile, but nothing be cleared. Default: all of them.
    *
    * @throws `TARGET_INVALID`
    */
   async write(
     path: string,
     compression: Compression,
-    { steps: count = this.#steps.length }: { readonly steps?: number } = {},
+    { from = 0, to = this.#steps.length }: { readonly from?: number; readonly to?: number } = {},
   ): Promise<SentFacts & { readonly index: ChangesIndex }> {
-    const steps = this.#steps.slice(0, count)
-    const written = pagesOf(steps)
-    const index: ChangesIndex = {
-      pageSize: this.#pageSize,
-      steps,
-      pages: this.#pages.slice(0, written),
-      hashes: new Uint8Array(this.#hashes.slice(0, written * WORDS).buffer),
-    }
-    return { ...(await writeCompressed(path, this.#contentOf(index), compression)), index }
+    const index = this.index(from, to)
+    const first = pagesOf(this.#steps.slice(0, from))
+    return { ...(await writeCompressed(path, this.#contentOf(index, first), compression)), index }
   }
 
-  async *#contentOf(index: ChangesIndex): AsyncGenerator<Buffer> {
+  async *#contentOf(index: ChangesIndex, first: number): AsyncGenerator<Buffer> {
     yield encodeIndex(index)
+    const begin = first * this.#pageSize
     const bytes = index.pages.length * this.#pageSize
-    for (let at = 0; at < bytes; at += READ_BYTES) yield this.#images.read(at, Math.min(READ_BYTES, bytes - at))
+    for (let at = 0; at < bytes; at += READ_BYTES) yield this.#images.read(begin + at, Math.min(READ_BYTES, bytes - at))
   }
 
   /** Forgets the first `steps` steps, or all, with their pages. */
@@ -119,7 +129,8 @@ export class ChangeStore {
   }
 }
 
-function pagesOf(steps: readonly Step[]): number {
+/** Pages that these steps wrote. */
+export function pagesOf(steps: readonly Step[]): number {
   let pages = 0
   for (const { commits } of steps) for (const [, written] of commits) pages += written
   return pages

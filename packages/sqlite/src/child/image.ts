@@ -69,7 +69,10 @@ export async function openImage(source: OpenSource, settings: SourceSettings): P
 }
 
 /** Where reading the file beside SQLite is not known to be sound, and why. */
-function whyNotSinglePass(connection: Database.Database, { forceOnlineBackup }: SourceSettings): string | undefined {
+export function whyNotSinglePass(
+  connection: Database.Database,
+  { forceOnlineBackup }: SourceSettings,
+): string | undefined {
   if (forceOnlineBackup) return 'the adapter was told to use it'
   if (process.platform === 'win32') return 'locks on Windows keep other handles from reading'
   const { version } = connection.prepare('SELECT sqlite_version() AS version').get() as { version: string }

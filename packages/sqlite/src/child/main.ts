@@ -5,6 +5,7 @@ import type { Jobs } from '../jobs.ts'
 import { checkDatabase } from './check.ts'
 import { describeDatabase } from './describe.ts'
 import { writeDifferential } from './differential.ts'
+import { followLog, writeLog } from './log-jobs.ts'
 import { openSource } from './open-source.ts'
 import { findOpeners } from './openers.ts'
 import { sendImage } from './send-image.ts'
@@ -16,11 +17,14 @@ serveJobs<Jobs>(
     describe: ({ file, busyTimeoutMs }) => describeDatabase(openSource(file, busyTimeoutMs), busyTimeoutMs),
     image: (input, { onProgress }) => sendImage(input, onProgress),
     differential: (input, { onProgress }) => writeDifferential(input, onProgress),
+    log: (input) => writeLog(input),
+    follow: (input, tools) => followLog(input, tools),
     unpack: (input) => unpack(input),
     check: ({ file }) => checkDatabase(file),
     openers: ({ file }) => findOpeners(file),
     swap: (settings, { onWarning }) => swap(settings, onWarning),
   },
-  // A swap ends with its lock held, see there: no exit handler may close the connection.
-  { endAbruptly: ['swap'] },
+  // A swap ends with its lock held, see there: no exit handler may close the connection. Those that read the log may be
+  // the last that have it open, and closing would empty and remove it.
+  { endAbruptly: ['swap', 'log', 'follow'] },
 )

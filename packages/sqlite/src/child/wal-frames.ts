@@ -9,11 +9,11 @@ export const KEPT_BYTES = 64 * 1024 * 1024
 
 /** Takes what was committed, commit by commit. */
 export interface CommitVisitor {
-  begin(): void
+  /** `pageCount`: pages of the database after the commit. */
+  begin(pageCount: number): void
   /** Each page at most once for each commit. `image` is gone with the next call. */
   page(page: number, image: Buffer): void
-  /** `pageCount`: pages of the database after the commit. */
-  end(pageCount: number): void
+  end(): void
 }
 
 /** Frames that were verified: they follow on the mark, and end with a commit. */
@@ -86,13 +86,13 @@ function visitFrames(
     const pageCount = pageCounts[end++] as number
     const newest = new Map<number, number>()
     for (let i = start; i < end; i++) newest.set(pages[i] as number, i)
-    visitor.begin()
+    visitor.begin(pageCount)
     // A transaction that shrank the database may have written pages that it cut off afterwards.
     for (let i = start; i < end; i++) {
       const page = pages[i] as number
       if (page <= pageCount && newest.get(page) === i) visitor.page(page, imageOf(i))
     }
-    visitor.end(pageCount)
+    visitor.end()
     start = end
   }
 }

@@ -49,6 +49,7 @@ export interface Agent {
 
 export async function startAgent(options: ScriptOptions): Promise<{ agent: Agent; child: ChildProcess }> {
   const child = startScript('agent.ts', options)
+  child.setMaxListeners(0) // each call waits for its end as well
   await Promise.race([once(child, 'message'), failOnExit(child)])
   let calls = 0
   const agent: Agent = {

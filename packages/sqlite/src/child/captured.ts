@@ -1,0 +1,353 @@
+import type { Compression, LogGap, SentFacts } from '@taskflow-backup/core'
+import { encodeIndex, type Step } from '../changes/format.ts'
+import { hashPage, PageTable } from '../changes/page-table.ts'
+import { ChangeStore, pagesOf } from './change-store.ts'
+import type { Base } from './read-base.ts'
+import type { CommitVisitor } from './wal-frames.ts'
+import { writeCompressed } from './write-file.ts'
+
+/** So much of what was committed to a backup is kept, for a new full that was made in the meantime. */
+const HISTORY_BYTES = 256 * 1024 * 1024
+
+/** What a backup of the captured steps tells. Times in milliseconds since 1970. */
+export interface CapturedLog {
+  readonly consistentAt: number
+  readonly firstCommit: number
+  readonly lastCommit: number
+  readonly before: string
+  readonly state: string
+  readonly steps: number
+  readonly pages: number
+  readonly how: readonly Step['how'][]
+  readonly resolutionMs?: number
+  readonly gaps: readonly LogGap[]
+}
+
+/** Up to where it is wanted: the state of another full, and its time. */
+export interface Until {
+  readonly state?: string
+  readonly consistentAt: number
+}
+
+/** Where the first step begins. `notBefore`: milliseconds since 1970 of the newest backup of the chain. */
+export type Start = Base & { readonly notBefore: number }
+
+/** What is known of a step beside what is stored. */
+interface Notes {
+  /** `PageTable.state` after each of its commits. */
+  readonly states: readonly string[]
+  /** Time since the look before: nothing is known of the moments in between. */
+  readonly spanMs: number
+}
+
+/**
+ * What was captured of a database: steps that wait for a backup, and those of the last backups for a while, because a
+ * full that is made meanwhile begins a chain somewhere among them.
+ */
+export class Captured {
+  readonly #temporaryDirectory: string
+  readonly #historyBytes: number
+  #store: ChangeStore
+  #notes: Notes[] = []
+  #openStates: string[] = []
+  /** So many of the first steps are in a committed backup. */
+  #committed = 0
+  /** End of what was written last. */
+  #written: { to: number; capturedAt: number } | undefined
+  #table: PageTable
+  /** As of the last committed backup: what is compared with when the rest cannot be kept. */
+  #committedTable: PageTable
+  #committedCommit: number
+  #committedAt: number
+  #lastLookAt: number
+
+  constructor(base: Start, temporaryDirectory: string, historyBytes = HISTORY_BYTES) {
+    this.#temporaryDirectory = temporaryDirectory
+    this.#historyBytes = historyBytes
+    this.#store = new ChangeStore(base.table.pageSize, temporaryDirectory)
+    this.#table = base.table
+    this.#committedTable = copyOf(base.table)
+    this.#committedCommit = base.lastCommit
+    this.#committedAt = base.capturedAt
+    this.#lastLookAt = base.notBefore
+  }
+
+  /** The newest state. */
+  get table(): PageTable {
+    return this.#table
+  }
+
+  get store(): ChangeStore {
+    return this.#store
+  }
+
+  get #steps(): readonly Step[] {
+    return this.#store.steps
+  }
+
+  get isPending(): boolean {
+    return this.#steps.length > this.#committed
+  }
+
+  get pendingSteps(): number {
+    return this.#steps.length - this.#committed
+  }
+
+  get pendingBytes(): number {
+    return pagesOf(this.#steps.slice(this.#committed)) * this.#table.pageSize
+  }
+
+  /** When what waits longest was looked for. */
+  get pendingSince(): number | undefined {
+    return this.#steps[this.#committed]?.lookedAt
+  }
+
+  get lastCommit(): number {
+    return this.#steps.at(-1)?.lastCommit ?? this.#committedCommit
+  }
+
+  get lastLookAt(): number {
+    return this.#lastLookAt
+  }
+
+  /** Takes commits; {@link endStep} makes a step of them. When it throws, {@link drop} must follow. */
+  get visitor(): CommitVisitor {
+    let pageCount = 0
+    return {
+      begin: (count) => {
+        pageCount = count
+        this.#table.resize(count)
+        this.#store.begin()
+      },
+      page: (page, image) => {
+        const hash = hashPage(image)
+        if (this.#table.set(page, hash)) this.#store.add(page, hash, image)
+      },
+      end: () => {
+        this.#store.endCommit(pageCount)
+        this.#openStates.push(this.#table.state)
+      },
+    }
+  }
+
+  /** The look is over; `before` is the state before it. Without a commit there is no step. */
+  endStep(
+    before: string,
+    { lookedAt, capturedAt, how, reason, mark }: Pick<Step, 'lookedAt' | 'capturedAt' | 'how' | 'reason' | 'mark'>,
+  ): void {
+    const spanMs = capturedAt - this.#lastLookAt
+    this.#lastLookAt = capturedAt
+    const commits = this.#store.openCommits
+    if (commits === 0) return
+    const states = this.#openStates.length === commits ? this.#openStates : [this.#table.state]
+    this.#openStates = []
+    const firstCommit = this.lastCommit + 1
+    this.#store.endStep({
+      lookedAt,
+      capturedAt,
+      how,
+      ...(reason !== undefined && { reason }),
+      before,
+      after: this.#table.state,
+      firstCommit,
+      lastCommit: firstCommit + commits - 1,
+      ...(mark && { mark }),
+    })
+    this.#notes.push({ states, spanMs })
+  }
+
+  /** Forgets everything that is in no committed backup: the next look has to compare. */
+  drop(): void {
+    this.clear()
+    this.#store = new ChangeStore(this.#committedTable.pageSize, this.#temporaryDirectory)
+    this.#notes = []
+    this.#openStates = []
+    this.#committed = 0
+    this.#written = undefined
+    this.#table = copyOf(this.#committedTable)
+    this.#lastLookAt = this.#committedAt
+  }
+
+  /** Gives room and files back. */
+  clear(): void {
+    this.#store.clear()
+  }
+
+  /** Writes what is pending, up to `until`; nothing may be dropped meanwhile. */
+  async write(
+    path: string,
+    compression: Compression,
+    until?: Until,
+  ): Promise<SentFacts & { readonly log: CapturedLog }> {
+    const end = until ? this.#endOf(until) : this.#steps.length // may divide a step: asked first
+    const from = this.#committed
+    const to = Math.max(from, end)
+    if (to === from) {
+      const capturedAt = until
+        ? Math.max(this.#committedAt, Math.min(until.consistentAt, this.#lastLookAt))
+        : this.#lastLookAt
+      const step = this.#nothing(capturedAt)
+      const nothing = {
+        pageSize: this.#table.pageSize,
+        steps: [step],
+        pages: new Uint32Array(0),
+        hashes: new Uint8Array(0),
+      }
+      this.#written = { to, capturedAt }
+      const sent = await writeCompressed(path, inOnePiece(encodeIndex(nothing)), compression)
+      return { ...sent, log: summary([step], []) }
+    }
+    const steps = this.#steps.slice(from, to)
+    this.#written = { to, capturedAt: (steps.at(-1) as Step).capturedAt }
+    const log = summary(steps, this.#notes.slice(from, to))
+    const { plain, stored } = await this.#store.write(path, compression, { from, to })
+    return { plain, stored, log }
+  }
+
+  #nothing(capturedAt: number): Step {
+    const state = this.#committedTable.state
+    const firstCommit = this.#committedCommit + 1
+    return {
+      lookedAt: capturedAt,
+      capturedAt,
+      how: 'log',
+      before: state,
+      after: state,
+      firstCommit,
+      lastCommit: firstCommit - 1,
+      commits: [],
+    }
+  }
+
+  /** What was written last is in a committed backup. */
+  committed(): void {
+    if (!this.#written) return
+    const { to, capturedAt } = this.#written
+    const { steps, pages, hashes } = this.#store.index(this.#committed, to)
+    const words = new Uint32Array(hashes.buffer)
+    let entry = 0
+    for (const [pageCount, written] of steps.flatMap(({ commits }) => commits)) {
+      this.#committedTable.resize(pageCount)
+      for (const end = entry + written; entry < end; entry++)
+        this.#committedTable.set(pages[entry] as number, words.subarray(entry * 4, entry * 4 + 4))
+    }
+    this.#committedCommit = steps.at(-1)?.lastCommit ?? this.#committedCommit
+    this.#committedAt = capturedAt
+    this.#committed = to
+    this.#written = undefined
+    this.#trimHistory()
+  }
+
+  #trimHistory(): void {
+    const { pageSize } = this.#table
+    let bytes = pagesOf(this.#steps.slice(0, this.#committed)) * pageSize
+    if (bytes <= this.#historyBytes) return
+    let count = 0 // half of it, so that what stays is not copied each time
+    while (count < this.#committed && bytes > this.#historyBytes / 2)
+      bytes -= pagesOf([this.#steps[count++] as Step]) * pageSize
+    this.#forget(count)
+  }
+
+  #forget(steps: number): void {
+    this.#store.clear(steps)
+    this.#notes.splice(0, steps)
+    this.#committed = Math.max(0, this.#committed - steps)
+  }
+
+  /**
+   * From now on what was captured continues `base`, the full of another chain, if its state is among it. False, and
+   * nothing has changed, when it is not.
+   */
+  continueFrom(base: Start): boolean {
+    if (base.table.pageSize !== this.#table.pageSize) return false
+    const at = this.#find(base.table.state)
+    if (at === undefined) return false
+    this.#forget(at)
+    this.#committed = 0
+    this.#written = undefined
+    let commit = base.lastCommit
+    const later = (moment: number): number => Math.max(moment, base.notBefore)
+    this.#store.relabel(
+      this.#steps.map((step) => {
+        const firstCommit = commit + 1
+        commit += step.commits.length
+        const [lookedAt, capturedAt] = [later(step.lookedAt), later(step.capturedAt)]
+        return { ...step, lookedAt, capturedAt, firstCommit, lastCommit: commit }
+      }),
+    )
+    this.#committedTable = base.table
+    this.#committedCommit = base.lastCommit
+    this.#committedAt = base.capturedAt
+    this.#lastLookAt = later(this.#lastLookAt)
+    return true
+  }
+
+  #endOf({ state, consistentAt }: Until): number {
+    const found = state === undefined ? undefined : this.#find(state)
+    return found ?? this.#steps.findLastIndex(({ capturedAt }) => capturedAt <= consistentAt) + 1
+  }
+
+  /** The number of steps up to the newest moment at which the state was that one; divides a step where it must. */
+  #find(state: string): number | undefined {
+    for (let index = this.#steps.length - 1; index >= 0; index--) {
+      const at = (this.#notes[index] as Notes).states.lastIndexOf(state)
+      if (at < 0) continue
+      this.#split(index, at + 1)
+      return index + 1
+    }
+    const first = this.#steps[0]
+    return (first ? first.before : this.#table.state) === state ? 0 : undefined
+  }
+
+  #split(index: number, commits: number): void {
+    const step = this.#steps[index] as Step
+    const { states, spanMs } = this.#notes[index] as Notes
+    if (commits === step.commits.length) return
+    const { mark, ...rest } = step
+    const middle = step.firstCommit + commits
+    const after = states[commits - 1] as string
+    const first = { ...rest, after, lastCommit: middle - 1, commits: step.commits.slice(0, commits) }
+    const second = { ...rest, before: after, firstCommit: middle, commits: step.commits.slice(commits) }
+    this.#store.relabel([
+      ...this.#steps.slice(0, index),
+      first,
+      { ...second, ...(mark && { mark }) },
+      ...this.#steps.slice(index + 1),
+    ])
+    this.#notes.splice(
+      index,
+      1,
+      { states: states.slice(0, commits), spanMs },
+      { states: states.slice(commits), spanMs },
+    )
+    if (this.#committed > index) this.#committed++
+  }
+}
+
+async function* inOnePiece(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes
+}
+
+const copyOf = (table: PageTable): PageTable => PageTable.from(table.pageSize, Buffer.from(table.bytes))
+
+function summary(steps: readonly Step[], notes: readonly Notes[]): CapturedLog {
+  const [first, last] = [steps[0] as Step, steps.at(-1) as Step]
+  const iso = (moment: number): string => new Date(moment).toISOString()
+  const spans = steps.flatMap(({ how }, i) => (how === 'log' && notes[i] ? [notes[i].spanMs] : []))
+  return {
+    consistentAt: last.capturedAt,
+    firstCommit: first.firstCommit,
+    lastCommit: last.lastCommit,
+    before: first.before,
+    state: last.after,
+    steps: steps.length,
+    pages: pagesOf(steps),
+    how: [...new Set(steps.map(({ how }) => how))],
+    ...(spans.length > 0 && { resolutionMs: Math.max(...spans) }),
+    gaps: steps.flatMap(({ how, capturedAt, reason }, i) =>
+      how === 'comparison'
+        ? [{ after: iso(capturedAt - (notes[i]?.spanMs ?? 0)), until: iso(capturedAt), reason: reason ?? '' }]
+        : [],
+    ),
+  }
+}

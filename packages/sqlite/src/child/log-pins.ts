@@ -1,0 +1,153 @@
+import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
+import { BackupError } from '@taskflow-backup/core'
+import Database from 'better-sqlite3'
+import { beginReading, type OpenSource } from './open-source.ts'
+import { isWalHeader, readAt, WAL_HEADER_BYTES } from './wal.ts'
+
+/** A busy database moves on between two looks; far fewer looks than this have always been enough. */
+const MOST_LOOKS = 10_000
+
+/** What the write-ahead log is now. */
+export interface LogView {
+  /** Committed frames. */
+  readonly frames: number
+  /** How many of them are in the main file already. */
+  readonly backfilled: number
+  /** Absent when the log is empty. */
+  readonly log?: { readonly fd: number; readonly header: Buffer }
+}
+
+/**
+ * Connections that keep the write-ahead log from being begun anew before it was captured: two readers that take turns,
+ * so that there is always one, and to look and to checkpoint, others.
+ *
+ * A log is begun anew only when all of it is in the main file, and no reader stands on a place in it. A checkpoint
+ * copies only up to the place on which a reader stands. So whoever stands on the place up to which it was captured, and
+ * takes the next place before it leaves the old one, misses nothing.
+ *
+ * They are closed only when the file was replaced, and never where the process may end instead: the connection that is
+ * closed last empties and removes the log.
+ */
+export class LogPins {
+  readonly #source: OpenSource
+  readonly #timeoutMs: number
+  #held: Database.Database
+  #next: Database.Database
+  /** Is never inside a transaction: looks at the log, and checkpoints. */
+  readonly #probe: Database.Database
+  readonly #writer: Database.Database | undefined
+  #fd: number | undefined
+
+  /** `mayWrite`: also for {@link checkpoint} and {@link lockWriters}. */
+  constructor(source: OpenSource, timeoutMs: number, mayWrite: boolean) {
+    this.#source = source
+    this.#timeoutMs = timeoutMs
+    const open = (readonly: boolean, timeout: number): Database.Database => {
+      const database = new Database(source.file, { readonly, fileMustExist: true, timeout })
+      if (!readonly) database.pragma('wal_autocheckpoint = 0') // of this connection only
+      return database
+    }
+    this.#held = open(true, timeoutMs)
+    this.#next = open(true, timeoutMs)
+    this.#probe = open(!mayWrite, timeoutMs)
+    this.#writer = mayWrite ? open(false, 0) : undefined
+  }
+
+  /** For whoever wants to ask the database something outside of a transaction. */
+  get idle(): Database.Database {
+    return this.#probe
+  }
+
+  /** Stands on the newest place as well. */
+  pinNext(): void {
+    if (this.#next.inTransaction) return
+    this.#next.exec('BEGIN')
+    beginReading(this.#next, this.#source.file, this.#timeoutMs)
+  }
+
+  /** Leaves the old place. */
+  dropOld(): void {
+    ;[this.#held, this.#next] = [this.#next, this.#held]
+    end(this.#next)
+  }
+
+  /** Leaves all places. */
+  dropAll(): void {
+    end(this.#held)
+    end(this.#next)
+  }
+
+  /** @throws `SOURCE_BUSY` */
+  view(): LogView {
+    for (let look = 1; look <= MOST_LOOKS; look++) {
+      const before = this.#header()
+      // Reads the mark and changes nothing. SQLite before 3.51 would really checkpoint: the caller checks the version.
+      const [state] = this.#probe.pragma('wal_checkpoint(NOOP)') as { log: number; checkpointed: number }[]
+      const frames = state?.log ?? -1
+      const backfilled = state?.checkpointed ?? 0
+      if (frames <= 0) return { frames: 0, backfilled: 0 }
+      const header = this.#header()
+      if (before && header && this.#fd !== undefined && before.equals(header) && isWalHeader(header))
+        return { frames, backfilled, log: { fd: this.#fd, header } }
+    }
+    throw new BackupError('SOURCE_BUSY', `${this.#source.file}: the write-ahead log did not stand still.`, {
+      retryable: true,
+    })
+  }
+
+  /** The log carries no locks: those are on the -shm and the main file. So it may be opened and closed. */
+  #header(): Buffer | undefined {
+    const path = `${this.#source.file}-wal`
+    const found = statSync(path, { throwIfNoEntry: false })
+    if (this.#fd !== undefined && fstatSync(this.#fd).ino !== found?.ino) this.#closeLog()
+    if (!found) return undefined
+    this.#fd ??= openSync(path, 'r')
+    const header = readAt(this.#fd, WAL_HEADER_BYTES, 0)
+    return header.length === WAL_HEADER_BYTES ? header : undefined
+  }
+
+  /** Copies to the main file what nobody stands before; waits for nobody. */
+  checkpoint(): LogView {
+    this.#probe.pragma('wal_checkpoint(PASSIVE)')
+    return this.view()
+  }
+
+  /**
+   * Keeps writers from beginning, which writes nothing. Tries for `forMs`, without a rest: SQLite's own way of waiting
+   * sleeps past the gaps of a writer at full speed.
+   */
+  lockWriters(forMs: number): boolean {
+    for (const end = performance.now() + forMs; ; ) {
+      try {
+        this.#writer?.exec('BEGIN IMMEDIATE')
+        return this.#writer !== undefined
+      } catch (error) {
+        if (!String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')) throw error
+        if (performance.now() > end) return false
+      }
+    }
+  }
+
+  letWriters(): void {
+    if (this.#writer) end(this.#writer)
+  }
+
+  /** Those that may write first: the last one to be closed may only read, and so cannot touch a log by its name. */
+  close(): void {
+    this.#writer?.close()
+    this.#probe.close()
+    this.dropAll()
+    this.#held.close()
+    this.#next.close()
+    this.#closeLog()
+  }
+
+  #closeLog(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd)
+    this.#fd = undefined
+  }
+}
+
+function end(connection: Database.Database): void {
+  if (connection.inTransaction) connection.exec('ROLLBACK')
+}
