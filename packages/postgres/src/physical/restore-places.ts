@@ -1,10 +1,9 @@
-import { lstat, readdir, rename, stat, writeFile } from 'node:fs/promises'
+import { lstat, open, readdir, rename, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { JsonValue } from '@taskflow-backup/core'
 
 // Names of what a restore puts beside a data directory, and into the folder for temporary files.
 
-/** File in a folder of ours that tells whose it is. */
 /** File in a folder of ours that tells what else has to be put in order when its owner is gone. */
 export const RECORD_FILE = 'restore.json'
 /** The data directory inside of a staging folder. */
@@ -52,6 +51,17 @@ export async function writeRecord(folder: string, name: string, content: JsonVal
   const file = join(folder, name)
   await writeFile(`${file}.new`, JSON.stringify(content), { mode: 0o600, flush: true })
   await rename(`${file}.new`, file)
+}
+
+/** Makes the names in a folder survive a loss of power. */
+export async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return
+  const handle = await open(folder, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
 }
 
 export const exists = (path: string): Promise<boolean> =>

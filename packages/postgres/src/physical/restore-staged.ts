@@ -5,7 +5,7 @@ import type { CheckedOptions } from '../options.ts'
 import type { Owner } from './lay-out-job.ts'
 import { checkCluster } from './restore-check.ts'
 import { configurationFindings, startByHandFinding, startedFinding } from './restore-findings.ts'
-import { DATA, exists, type RestoreRecord, TABLESPACES, tablespacesFolder } from './restore-places.ts'
+import { DATA, exists, type RestoreRecord, syncFolder, TABLESPACES, tablespacesFolder } from './restore-places.ts'
 import type { RestorePlan } from './restore-plan.ts'
 import { locationOf, type RecoveredCluster, tidyUp } from './restore-server.ts'
 import { startRestored, takeBack } from './restore-start.ts'
@@ -87,4 +87,5 @@ async function moveTablespaces(folder: string, to: string, runAs: Owner | undefi
     await fs.symlink(join(to, oid), link)
     if (runAs) await fs.lchown(link, runAs.uid, runAs.gid)
   }
+  await syncFolder(join(folder, DATA, 'pg_tblspc'))
 }

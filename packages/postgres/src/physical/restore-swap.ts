@@ -17,6 +17,7 @@ import {
   RECORD_FILE,
   type RestoreRecord,
   stagingFolder,
+  syncFolder,
   writeRecord,
 } from './restore-places.ts'
 
@@ -116,13 +117,3 @@ export async function swapBack(
 }
 
 const isDataDirectory = (path: string): Promise<boolean> => exists(join(path, 'PG_VERSION'))
-
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return
-  const handle = await fs.open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}

@@ -22,6 +22,7 @@ import {
   SCRATCH_PREFIX,
   SOCKET_PREFIX,
   stagingFolder,
+  syncFolder,
   TABLESPACES,
   writeRecord,
 } from './restore-places.ts'
@@ -123,6 +124,8 @@ async function layOut(
     await fs.writeFile(file, content, { mode: 0o600, flush: true })
     if (runAs) await fs.chown(file, runAs.uid, runAs.gid)
   }
+  // Without recovery.signal a server would recover to wherever the log ends.
+  if (program === undefined) await syncFolder(join(folder, DATA))
 }
 
 async function withRecovery(chain: RestoreChain, target: CheckedTarget, folder: string): Promise<string> {

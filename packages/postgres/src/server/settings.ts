@@ -75,6 +75,9 @@ export function privateSettings(socketFolder: string, folder: string, major: num
     max_logical_replication_workers: '0',
     autovacuum: 'off',
     session_preload_libraries: '',
+    // What is kept must survive a loss of power, although the source may have been set up for speed alone: a server makes
+    // the files that it finds durable when it starts, and only with this.
+    fsync: 'on',
     ...(major >= 17 && { event_triggers: 'off', summarize_wal: 'off' }),
     // Small, beside the live server on the same machine.
     shared_buffers: '128MB',
