@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { Readable, Writable } from 'node:stream'
 import {
   BackupError,
@@ -19,6 +18,7 @@ const DATA = 0x44
 const END = 0x45
 /** Frames of JSON are short. */
 const MOST_JSON_BYTES = 64 * 1024
+const BROKEN = 'The channel of the child process broke'
 
 /** How a member is called and what was done to it. */
 export interface ChannelMember {
@@ -62,11 +62,13 @@ export class MemberSender {
 
   /** Resolves when everything is on its way. */
   async finish(): Promise<void> {
+    this.#refuseBroken()
     this.#output.end()
-    await once(this.#output, 'finish')
+    await this.#until('finish')
   }
 
   async #frame(kind: number, payload: Uint8Array): Promise<void> {
+    this.#refuseBroken()
     const header = Buffer.alloc(HEADER_BYTES)
     header[0] = kind
     header.writeUInt32BE(payload.length, 1)
@@ -74,7 +76,29 @@ export class MemberSender {
     this.#output.write(header)
     const room = this.#output.write(payload)
     this.#output.uncork()
-    if (!room) await once(this.#output, 'drain')
+    if (!room) await this.#until('drain')
+  }
+
+  /** A channel that breaks is closed; then neither of the events comes any more. */
+  #until(event: 'drain' | 'finish'): Promise<void> {
+    const output = this.#output
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        output.off(event, settle).off('close', settle)
+        if (event === 'finish' ? output.writableFinished : !output.destroyed) resolve()
+        else reject(this.#broken())
+      }
+      output.once(event, settle).once('close', settle)
+    })
+  }
+
+  /** Nothing tells that what is written to a closed channel is lost. */
+  #refuseBroken(): void {
+    if (this.#output.destroyed) throw this.#broken()
+  }
+
+  #broken(): BackupError {
+    return toBackupError(this.#output.errored ?? new Error('it was closed'), 'CHILD_FAILED', BROKEN)
   }
 }
 
@@ -190,7 +214,7 @@ class FrameReader {
       return value !== undefined
     } catch (error) {
       await this.#failure() // a child that was killed resets its channel
-      throw toBackupError(error, 'CHILD_FAILED', 'The channel of the child process broke')
+      throw toBackupError(error, 'CHILD_FAILED', BROKEN)
     }
   }
 }

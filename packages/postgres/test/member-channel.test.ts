@@ -1,4 +1,6 @@
-import { PassThrough, Readable } from 'node:stream'
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+import { PassThrough, Readable, Writable } from 'node:stream'
 import type { StreamFacts } from '@taskflow-backup/core'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -111,5 +113,49 @@ describe('the channel of members', () => {
     const { value } = await members.next()
     expect(() => value?.facts()).toThrow('has not ended')
     await expect(members.next()).rejects.toMatchObject({ code: 'CONTRACT_BROKEN' })
+  })
+})
+
+describe('a channel that breaks fails whoever writes to it', () => {
+  const reason = new Error('the app has gone')
+  /** Takes nothing, and its errors go unheard, as those of a job's channel do. */
+  const stuck = (): Writable => new Writable({ highWaterMark: 1, write() {} }).on('error', () => {})
+  const failure = { code: 'CHILD_FAILED', message: expect.stringContaining('the app has gone') }
+
+  test.each([
+    ['waits for room', (sender: MemberSender) => sender.data(Buffer.alloc(100))],
+    ['waits for the end', (sender: MemberSender) => sender.finish()],
+  ])('and %s', async (_, work) => {
+    for (const why of [reason, undefined]) {
+      const output = stuck()
+      const outcome = work(new MemberSender(output))
+      output.destroy(why)
+      await expect(outcome).rejects.toMatchObject(why ? failure : { code: 'CHILD_FAILED' })
+    }
+  })
+
+  test.each([
+    ['data', (sender: MemberSender) => sender.data(Buffer.alloc(100))],
+    ['the begin of a member', (sender: MemberSender) => sender.begin({ name: 'first', codecs: [] })],
+    ['the end of a member', (sender: MemberSender) => sender.end({ plain: FACTS, stored: FACTS })],
+    ['the end', (sender: MemberSender) => sender.finish()],
+  ])('or is about to write %s', async (_, work) => {
+    const output = stuck().destroy(reason)
+    await new Promise<void>((resolve) => output.once('close', resolve)) // `once` would throw the error
+    await expect(work(new MemberSender(output))).rejects.toMatchObject(failure)
+  })
+
+  test('a real one, whoever reads goes away in the middle', async () => {
+    const server = createServer((reader) => reader.once('data', () => reader.resetAndDestroy())).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as { port: number }
+    const channel = connect(port, '127.0.0.1').on('error', () => {})
+    const sender = new MemberSender(channel)
+    const writing = (async () => {
+      await sender.begin({ name: 'first', codecs: [] })
+      for (;;) await sender.data(Buffer.alloc(64 * 1024))
+    })()
+    await expect(writing).rejects.toMatchObject({ code: 'CHILD_FAILED' })
+    server.close()
   })
 })

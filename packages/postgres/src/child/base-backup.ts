@@ -1,5 +1,12 @@
 import type { Socket } from 'node:net'
-import { BackupError, type Compression, type JobTools, meterFor, toBackupError } from '@taskflow-backup/core'
+import {
+  BackupError,
+  type Compression,
+  type JobTools,
+  meterFor,
+  openChannel,
+  toBackupError,
+} from '@taskflow-backup/core'
 import type { ConnectionSettings } from '../connection.ts'
 import { MemberSender } from '../member-channel.ts'
 import { type ChecksumAlgorithm, preferredAlgorithm } from '../physical/file-checksum.ts'
@@ -7,7 +14,6 @@ import { backupManifestMember, baseMember, tablespaceMember } from '../physical/
 import { ReplicationConnection, type ReplicationRow } from '../replication/connection.ts'
 import { quoteLiteral, quoteName } from '../replication/quote.ts'
 import { type ArchiveEvent, type ArchiveListeners, copyArchives } from './archive-stream.ts'
-import { openChannel } from './channel.ts'
 import { FileCheck } from './file-check.ts'
 import { sendMember } from './send-member.ts'
 import { decompressed } from './server-compression.ts'

@@ -32,11 +32,13 @@ async function more(channel: Socket): Promise<undefined> {
   if (channel.readableLength > 0) return undefined
   await new Promise<void>((resolve, reject) => {
     const done = (): void => {
-      channel.off('readable', done).off('end', ended)
+      channel.off('readable', done).off('end', ended).off('close', ended)
       resolve()
     }
+    // One that breaks is closed without an end.
     const ended = (): void => reject(new BackupError('CHILD_FAILED', 'The channel ended.'))
-    channel.once('readable', done).once('end', ended)
+    if (channel.readableEnded || channel.destroyed) return ended()
+    channel.once('readable', done).once('end', ended).once('close', ended)
   })
   return undefined
 }
