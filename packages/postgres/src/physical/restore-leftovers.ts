@@ -16,10 +16,10 @@ import {
 const QUIT_MS = 5_000
 
 /**
- * Removes what killed restores left: their servers, staging folders beside the live data directory, and those for
+ * Removes what killed restores left of their staging: servers, folders beside the live data directory, and those for
  * checks. A swap that was killed between its two renames is taken back.
  */
-export async function removeLeftovers(
+export async function removeStagings(
   { physical }: CheckedOptions,
   ctx: Pick<AdapterContext, 'temporaryDirectory' | 'onWarning'>,
 ): Promise<string[]> {

@@ -29,6 +29,9 @@ export const SCRATCH_PREFIX = 'taskflow-backup-cluster-'
 /** Folders for sockets, where the path of a staging folder is too long for one. */
 export const SOCKET_PREFIX = 'taskflow-backup-socket-'
 
+/** Folders that tell of a server that is being started on a restored cluster. */
+export const STARTING_PREFIX = 'taskflow-backup-starting-'
+
 /** Where a server keeps its socket and its log that is left running on a restored cluster. */
 export const startedFolder = (target: string, random: string): string => `${target}.started-${random}`
 

@@ -9,6 +9,7 @@ import { DATA, exists, type RestoreRecord, syncFolder, TABLESPACES, tablespacesF
 import type { RestorePlan } from './restore-plan.ts'
 import { locationOf, type RecoveredCluster, tidyUp } from './restore-server.ts'
 import { startRestored, takeBack } from './restore-start.ts'
+import { noteStart } from './restore-starting.ts'
 import { swapDirectories } from './restore-swap.ts'
 
 /** How long a recovered cluster may take for its last checkpoint. */
@@ -67,10 +68,16 @@ export function staged(
         promoteCtx,
       )
       await discard()
+      if (plan.startIn === undefined || !cluster) return record
+      let note: string | undefined
       try {
-        await startRestored(options, plan, promoteCtx)
+        const { user, database } = cluster.settings
+        const facts = { startIn: plan.startIn, record, outside, login: { user, database } }
+        note = await noteStart(facts, promoteCtx)
+        await startRestored(options, plan, note, promoteCtx)
       } catch (error) {
         await takeBack(options, record, outside, promoteCtx)
+        if (note !== undefined) await fs.rm(note, { recursive: true, force: true })
         throw error
       }
       return record

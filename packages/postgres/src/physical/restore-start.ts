@@ -10,13 +10,14 @@ import { swapBack } from './restore-swap.ts'
 
 /**
  * Starts a server on a cluster in its final place and leaves it running, if the plan says so. Its socket, log and
- * configuration are in a folder of their own, which stays.
+ * configuration are in a folder of their own, which stays; `note` is the one of `noteStart`, which goes.
  *
  * @throws `PROGRAM_FAILED`, `TARGET_INVALID`, `ABORTED`; then no server runs and the folder is gone
  */
 export async function startRestored(
   { physical }: CheckedOptions,
   { chain, dataDirectory, startIn, runAs, program }: RestorePlan,
+  note: string,
   ctx: AdapterContext,
 ): Promise<void> {
   if (startIn === undefined || dataDirectory === undefined || program === undefined) return
@@ -38,6 +39,8 @@ export async function startRestored(
     if (runAs) await fs.chown(startIn, runAs.uid, runAs.gid)
     const outcome = await server.start(physical.recoveryTimeoutMs)
     if (!outcome.ready) throw failed(outcome.log)
+    // From here on it is the user's.
+    await fs.rm(note, { recursive: true })
     server.release()
   } catch (error) {
     await server.quit()
@@ -54,11 +57,25 @@ export async function takeBack(
   ctx: AdapterContext,
 ): Promise<void> {
   try {
-    const { kept } = await swapBack(options, record, ctx)
-    if (kept !== undefined) await fs.rm(kept, { recursive: true, force: true })
-    for (const place of outside) await clearOutside(place)
+    await undoStart(options, record, outside, ctx)
   } catch (error) {
     const before = record.kept === undefined ? '' : `; what was there before is at ${record.kept}`
     ctx.onWarning(`The restored cluster is left at ${record.target}, not running${before}: ${String(error)}`)
   }
+}
+
+/**
+ * Puts what a promote replaced where it was, and removes what was promoted.
+ *
+ * @throws as {@link swapBack}
+ */
+export async function undoStart(
+  options: CheckedOptions,
+  record: UndoRecord,
+  outside: RestoreRecord['outside'],
+  ctx: AdapterContext,
+): Promise<void> {
+  const { kept } = await swapBack(options, record, ctx)
+  if (kept !== undefined) await fs.rm(kept, { recursive: true, force: true })
+  for (const place of outside) await clearOutside(place)
 }

@@ -12,7 +12,7 @@ import type { CheckedOptions } from '../options.ts'
 import { recoverySettings, settingLines } from '../server/settings.ts'
 import type { RestoreChain } from './restore-chain.ts'
 import { layOutBackups } from './restore-lay-out.ts'
-import { clearStaging, removeLeftovers, removeLeftoversBeside } from './restore-leftovers.ts'
+import { clearStaging, removeLeftoversBeside, removeStagings } from './restore-leftovers.ts'
 import {
   DATA,
   exists,
@@ -29,10 +29,10 @@ import {
 import { planRestore, type RestorePlan } from './restore-plan.ts'
 import { type RecoveredCluster, recover } from './restore-server.ts'
 import { staged } from './restore-staged.ts'
+import { removeUnfinishedStarts } from './restore-starting.ts'
 import type { CheckedTarget } from './restore-target.ts'
 import { newestTimeline, reserveTimelines } from './restore-timelines.ts'
 
-export { removeLeftovers } from './restore-leftovers.ts'
 export { undoRestore } from './restore-swap.ts'
 
 /**
@@ -77,6 +77,11 @@ export async function stageRestore(
     await discard()
     throw error
   }
+}
+
+/** Removes what killed restores left, of this adapter's live cluster and of those for checks. */
+export async function removeLeftovers(options: CheckedOptions, ctx: AdapterContext): Promise<string[]> {
+  return [...(await removeUnfinishedStarts(options, ctx)), ...(await removeStagings(options, ctx))]
 }
 
 function socketFolderFor(folder: string, ctx: AdapterContext): string {

@@ -31,16 +31,26 @@ export async function runningPostmaster(dataDirectory: string): Promise<number |
 
 /** Servers whose command line says that their data directory is below `folder`, and the one of its pid file. */
 export async function postmastersBelow(folder: string, dataDirectory: string): Promise<number[]> {
-  const found = new Set<number>()
   const own = await runningPostmaster(dataDirectory)
-  if (own !== undefined) found.add(own)
+  const below = await processesWith((words) => {
+    const at = words.indexOf('-D')
+    return at > 0 && words[at + 1]?.startsWith(`${folder}/`) === true
+  })
+  return [...new Set(own === undefined ? below : [own, ...below])]
+}
+
+/** Servers that were started with the configuration in `folder`. */
+export const postmastersIn = (folder: string): Promise<number[]> =>
+  processesWith((words) => words.includes('-D') && words.includes(`config_file=${folder}/postgresql.conf`))
+
+/** Other processes with such a command line, where the system lists them. */
+async function processesWith(matches: (words: readonly string[]) => boolean): Promise<number[]> {
+  const found: number[] = []
   for (const name of await readdir('/proc').catch((): string[] => [])) {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) continue
-    const words = (await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '')).split('\0')
-    const at = words.indexOf('-D')
-    if (at > 0 && words[at + 1]?.startsWith(`${folder}/`)) found.add(Number(name))
+    if (matches((await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '')).split('\0'))) found.push(Number(name))
   }
-  return [...found]
+  return found
 }
 
 /** Sends a signal and waits until the process is gone. False when it is still there after `patienceMs`. */

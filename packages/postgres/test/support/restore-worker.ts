@@ -8,7 +8,7 @@ import {
   undoRestore,
 } from '@taskflow-backup/core'
 import { type PostgresOptions, postgres } from '../../src/index.ts'
-import { dieAt, onEvent, say, telling } from './telling.ts'
+import { dieAt, type KillAt, onEvent, say, telling } from './telling.ts'
 
 export interface RestoreOrders {
   readonly options: PostgresOptions
@@ -16,10 +16,11 @@ export interface RestoreOrders {
   readonly temporary: string
   /** Restores here instead of over the live cluster. */
   readonly to?: JsonValue
+  readonly overwrite?: boolean
   /** Takes this back instead of restoring. */
   readonly undo?: UndoRecord
-  /** Kill itself at the n-th thing it says; nothing comes after that. */
-  readonly killAt?: number
+  /** Kill itself when it has said that; nothing comes after it. */
+  readonly killAt?: KillAt
 }
 
 process.once('disconnect', () => process.exit())
@@ -36,8 +37,8 @@ process.once('message', async (orders: RestoreOrders) => {
     if (orders.undo) {
       process.send?.({ undo: await undoRestore(plan, orders.undo, { onEvent }) })
     } else {
-      const { to } = orders
-      const { undo, findings } = await restoreBackup(plan, { onEvent, ...(to !== undefined && { to }) })
+      const { to, overwrite = false } = orders
+      const { undo, findings } = await restoreBackup(plan, { onEvent, ...(to !== undefined && { to, overwrite }) })
       process.send?.({ undo, findings })
     }
     say('done')

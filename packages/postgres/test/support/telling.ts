@@ -6,18 +6,26 @@ import { basename } from 'node:path'
 import type { BackupEvent, Runtime } from '@taskflow-backup/core'
 
 let lines = 0
-let killAt: number | undefined
+let killAt: KillAt | undefined
+const said = new Map<string, number>()
 let progress: string | undefined
 
-/** Has the process kill itself at the n-th thing it says; nothing comes after that. */
-export function dieAt(line: number | undefined): void {
-  killAt = line
+/** The n-th thing that is said, or the n-th time that one thing is. */
+export type KillAt = number | { readonly text: string; readonly time: number }
+
+/** Has the process kill itself when it has said something; nothing comes after that. */
+export function dieAt(when: KillAt | undefined): void {
+  killAt = when
 }
 
 export function say(text: string): void {
   progress = undefined
   writeSync(1, `${text}\n`)
-  if (++lines === killAt) process.kill(process.pid, 'SIGKILL')
+  const times = (said.get(text) ?? 0) + 1
+  said.set(text, times)
+  lines++
+  const isNow = typeof killAt === 'object' ? killAt.text === text && killAt.time === times : killAt === lines
+  if (isNow) process.kill(process.pid, 'SIGKILL')
 }
 
 export function onEvent(event: BackupEvent): void {
