@@ -7,6 +7,7 @@ import type {
   StreamFacts,
 } from '@taskflow-backup/core'
 import type { BaseInput } from './base-state.ts'
+import type { Limit } from './changes/choose-steps.ts'
 import type { Step } from './changes/format.ts'
 import type { CapturedLog, Until } from './child/captured.ts'
 
@@ -101,6 +102,35 @@ export interface SwapSettings {
   readonly busyTimeoutMs: number
 }
 
+/** A full and the changes after it, whose stored members come in on the channel in the order in which they stand here. */
+export interface RebuildSettings {
+  /** Does not exist yet. */
+  readonly file: string
+  readonly pageSize: number
+  readonly image: ManifestMember
+  /** The hashes beside the image, where they are to be checked as well. */
+  readonly pageHashes?: ManifestMember
+  readonly changes: readonly StoredChanges[]
+  readonly limit: Limit
+}
+
+/** A differential or log with its member `.changes`. */
+export interface StoredChanges {
+  readonly kind: 'differential' | 'log'
+  readonly member: ManifestMember
+  /** Number of a commit of its chain that it is not before. */
+  readonly commit?: number
+}
+
+/** What a whole database file is known by. */
+export interface StateOfFile {
+  readonly pageSize: number
+  /** `PageTable.state` */
+  readonly state: string
+  /** Number of its last commit in the chain, where that is known. */
+  readonly commit?: number
+}
+
 /** A process that has a file open. */
 export interface Opener {
   readonly pid: number
@@ -139,9 +169,9 @@ export type Jobs = {
     input: SourceSettings & { readonly base: BaseInput; readonly everyMs: number; readonly skewMs: number }
     result: never
   }
-  /** Decodes a stored member that comes in on the channel, checks it, and writes it to a new file. */
-  unpack: { input: { readonly file: string; readonly member: ManifestMember }; result: null }
-  check: { input: { readonly file: string }; result: readonly Finding[] }
+  /** Result: what the file must be; `null` when only a full was put there. */
+  rebuild: { input: RebuildSettings; result: StateOfFile | null }
+  check: { input: { readonly file: string; readonly expected: StateOfFile | null }; result: readonly Finding[] }
   /** Other processes that have the file open, where the system tells. */
   openers: { input: { readonly file: string }; result: readonly Opener[] }
   /** Result: whether there was a database that is kept now. */

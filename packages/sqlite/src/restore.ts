@@ -1,24 +1,23 @@
 import * as fs from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import {
   type AdapterContext,
   BackupError,
-  type ManifestMember,
+  type JsonValue,
   makeOwnedFolder,
-  type OpenBackup,
   type RestoreRequest,
   type StagedRestore,
   throwIfAborted,
-  toBackupError,
   type UndoRecord,
 } from '@taskflow-backup/core'
-import { runJob, startJob } from './child-process.ts'
+import type { Limit } from './changes/choose-steps.ts'
+import { runJob } from './child-process.ts'
 import { refuseOpeners } from './in-use.ts'
+import type { StateOfFile } from './jobs.ts'
 import { removeLeftovers } from './leftovers.ts'
-import { IMAGE_SUFFIX, memberNamed } from './members.ts'
 import type { CheckedOptions } from './options.ts'
 import { fileIdentity, keptFolder, SCRATCH_PREFIX, stagingFolder } from './places.ts'
+import { partsOf, rebuild } from './rebuild.ts'
 
 export const ENGINE = 'sqlite'
 
@@ -28,28 +27,26 @@ export async function stageRestore(
   request: RestoreRequest,
   ctx: AdapterContext,
 ): Promise<StagedRestore> {
-  const target = await checkTarget(options, request, ctx)
-  const [backup] = request.backups
-  const member = backup && memberNamed(backup.manifest, IMAGE_SUFFIX)
-  if (!backup || !member || request.backups.length !== 1) {
-    throw new BackupError('CONTRACT_BROKEN', 'A SQLite restore needs exactly one full backup with one image.')
-  }
+  const place = placeOf(options, request)
+  const target = place.file === undefined ? undefined : await checkTarget(place.file, request, ctx)
+  const parts = partsOf(request.backups, limitOf(request, place), request.target.kind === 'scratch')
   // A prune looks beside the live database only; what a killed restore left at another place goes with the next one.
   if (target !== undefined) await removeLeftovers(target, ctx)
   const folder = await makeStagingFolder(target, ctx)
   const discard = (): Promise<void> => fs.rm(folder, { recursive: true, force: true })
   const location = join(folder, target === undefined ? 'restored.db' : basename(target))
+  let expected: StateOfFile | null
   try {
-    await refuseFullDisk(folder, member.plain.bytes)
+    await refuseFullDisk(folder, parts.largestBytes)
     throwIfAborted(ctx.signal)
-    await unpack(location, backup, member, ctx)
+    expected = await rebuild(location, parts, ctx)
   } catch (error) {
     await discard()
     throw error
   }
   return {
     location,
-    check: (checkCtx) => runJob('check', { file: location }, checkCtx),
+    check: (checkCtx) => runJob('check', { file: location, expected }, checkCtx),
     discard,
     async promote(promoteCtx) {
       if (target === undefined) throw new BackupError('CONTRACT_BROKEN', 'A scratch restore cannot be promoted.')
@@ -58,17 +55,41 @@ export async function stageRestore(
   }
 }
 
-/** Where the restore goes; `undefined` for a scratch place. Refuses bad places before anything is touched. */
+interface Place {
+  /** Absent for a scratch place. */
+  readonly file?: string
+  readonly stopAtCommit?: number
+}
+
+/** Where the restore goes. A place of its own is a path, or an object with a path and the commit to stop at. */
+function placeOf(options: CheckedOptions, { target }: RestoreRequest): Place {
+  if (target.kind === 'scratch') return {}
+  if (target.kind === 'live') return { file: options.file }
+  const { to } = target
+  const isObject = typeof to === 'object' && to !== null && !Array.isArray(to)
+  const { file, stopAtCommit, ...unknown } = (isObject ? to : { file: to }) as { readonly [name: string]: JsonValue }
+  if (typeof file !== 'string' || file === '' || file.includes('\0')) {
+    throw new BackupError('TARGET_INVALID', '`to` must be the path of a file, or have it as `file`.')
+  }
+  const [name] = Object.keys(unknown)
+  if (name !== undefined) throw new BackupError('TARGET_INVALID', `\`to\` has \`${name}\`, which is not known.`)
+  if (stopAtCommit === undefined) return { file }
+  if (!Number.isSafeInteger(stopAtCommit) || (stopAtCommit as number) < 0) {
+    throw new BackupError('TARGET_INVALID', '`stopAtCommit` must be a whole number from 0 on.')
+  }
+  return { file, stopAtCommit: stopAtCommit as number }
+}
+
+function limitOf({ at }: RestoreRequest, { stopAtCommit }: Place): Limit {
+  return { ...(at && { at: at.getTime() }), ...(stopAtCommit !== undefined && { commit: stopAtCommit }) }
+}
+
+/** The file that is replaced or made. Refuses bad places before anything is touched. */
 async function checkTarget(
-  options: CheckedOptions,
+  path: string,
   { target, evenIfInUse }: RestoreRequest,
   ctx: AdapterContext,
-): Promise<string | undefined> {
-  if (target.kind === 'scratch') return undefined
-  const path = target.kind === 'live' ? options.file : target.to
-  if (typeof path !== 'string' || path === '' || path.includes('\0')) {
-    throw new BackupError('TARGET_INVALID', '`to` must be the path of a file.')
-  }
+): Promise<string> {
   const file = await realPath(resolve(path))
   const folder = await fs.stat(dirname(file)).catch(() => undefined)
   if (!folder?.isDirectory()) throw new BackupError('TARGET_INVALID', `There is no folder ${dirname(file)}.`)
@@ -109,17 +130,6 @@ async function refuseFullDisk(folder: string, bytes: number): Promise<void> {
       hint: 'Free space there, or restore to another place with `to`.',
     })
   }
-}
-
-/** Lets a child decode, check and write the member, while this process only hands the stored bytes on. */
-async function unpack(file: string, backup: OpenBackup, member: ManifestMember, ctx: AdapterContext): Promise<void> {
-  const stored = await backup.openStored(member.name)
-  const job = startJob('unpack', { file, member }, ctx)
-  const [sent, written] = await Promise.allSettled([pipeline(stored, job.channel), job.result])
-  // A storage that failed is the reason for whatever the child says about what it got.
-  if (sent.status === 'rejected' && sent.reason instanceof BackupError) throw sent.reason
-  if (written.status === 'rejected') throw written.reason
-  if (sent.status === 'rejected') throw toBackupError(sent.reason, 'CHILD_FAILED', 'Cannot hand the backup on')
 }
 
 /** Swaps a complete database file into the place of `target` and tells how to take it back. */

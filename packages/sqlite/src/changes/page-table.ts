@@ -7,19 +7,40 @@ const WORDS = HASH_BYTES / 4
 const SPARE_PAGES = 1024
 
 /**
+ * What is known of a whole state: four words of 32 bits. Each word of each page's hash, times twice the page's number
+ * plus one, is added up. So it can be kept right change by change, and pages that changed places do not have the same
+ * sum. See `docs/format.md`.
+ */
+export class StateSum {
+  readonly #words = new Uint32Array(WORDS)
+
+  /** Adds the hash at `at` in `words` as that of page `page`, counted from 1, or takes it away again. */
+  add(page: number, words: Uint32Array, at = 0, sign: 1 | -1 = 1): void {
+    const factor = Math.imul(2 * page + 1, sign)
+    const sum = this.#words
+    for (let i = 0; i < WORDS; i++) {
+      sum[i] = ((sum[i] as number) + Math.imul(words[at + i] as number, factor)) >>> 0
+    }
+  }
+
+  /** 32 hex digits. The same state has always the same one. */
+  get state(): string {
+    return Buffer.from(this.#words.buffer.slice(0)).toString('hex')
+  }
+}
+
+/**
  * One hash for each page of a database, by which it is known which pages differ, and a sum over all of them, by which a
  * whole state is known. 16 bytes a page: 4 MiB for a database of 1 GiB.
  *
- * The hash of a page is its 128-bit XXH3, as a little-endian number. The sum has four words of 32 bits: each word of
- * each page's hash, times twice the page's number plus one, is added up. So it can be kept right change by change, and
- * pages that changed places do not have the same sum. See `docs/format.md`.
+ * The hash of a page is its 128-bit XXH3, as a little-endian number.
  */
 export class PageTable {
   readonly pageSize: number
   readonly #zeros: Uint32Array
   #pageCount = 0
   #words: Uint32Array
-  readonly #sum = new Uint32Array(WORDS)
+  readonly #sum = new StateSum()
 
   /** A table of `pageCount` pages of zeros. */
   constructor(pageSize: number, pageCount = 0) {
@@ -43,9 +64,9 @@ export class PageTable {
     return this.#pageCount
   }
 
-  /** What is known of the whole state: 32 hex digits. The same state has always the same one. */
+  /** See {@link StateSum}. */
   get state(): string {
-    return Buffer.from(this.#sum.buffer.slice(0)).toString('hex')
+    return this.#sum.state
   }
 
   /** Every page's hash, from page 1 on. A view: it changes with the table. */
@@ -82,12 +103,7 @@ export class PageTable {
   }
 
   #add(page: number, sign: 1 | -1): void {
-    const factor = Math.imul(2 * page + 1, sign)
-    const at = (page - 1) * WORDS
-    const sum = this.#sum
-    for (let i = 0; i < WORDS; i++) {
-      sum[i] = ((sum[i] as number) + Math.imul(this.#words[at + i] as number, factor)) >>> 0
-    }
+    this.#sum.add(page, this.#words, (page - 1) * WORDS, sign)
   }
 }
 

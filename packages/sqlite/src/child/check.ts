@@ -1,11 +1,44 @@
+import { closeSync, openSync, readSync } from 'node:fs'
 import type { Finding } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
+import { hashPage, StateSum } from '../changes/page-table.ts'
+import type { StateOfFile } from '../jobs.ts'
 
 /** Rows of `integrity_check` that are told; a broken database has more than anybody reads. */
 const MOST_ROWS = 20
+const READ_BYTES = 1024 * 1024
 
-/** SQLite's own checks on a database that nobody else uses. */
-export function checkDatabase(file: string): Finding[] {
+/** Checks a database that nobody else uses: whether it is the one that is expected, and what SQLite finds. */
+export function checkDatabase(file: string, expected: StateOfFile | null): Finding[] {
+  // First: closing the file would drop SQLite's locks on it.
+  return [...(expected ? [checkPages(file, expected)] : []), ...checkBySqlite(file)]
+}
+
+/** Reads the file through. Its changes were put together from many backups: only here it is seen as a whole. */
+function checkPages(file: string, { pageSize, state, commit }: StateOfFile): Finding {
+  const check = 'page-hashes'
+  const sum = new StateSum()
+  const block = Buffer.allocUnsafeSlow(READ_BYTES)
+  const fd = openSync(file, 'r')
+  try {
+    let page = 0
+    for (let read = readSync(fd, block); read > 0; read = readSync(fd, block)) {
+      for (let at = 0; at + pageSize <= read; at += pageSize)
+        sum.add(++page, hashPage(block.subarray(at, at + pageSize)))
+      if (read % pageSize !== 0) return { check, severity: 'error', message: 'The file is no whole number of pages.' }
+    }
+  } catch (error) {
+    return thrown(check, error)
+  } finally {
+    closeSync(fd)
+  }
+  const which = commit === undefined ? '' : ` after commit ${commit} of its chain`
+  return sum.state === state
+    ? { check, severity: 'ok', message: `Every page is as it was${which}.` }
+    : { check, severity: 'error', message: `The pages are not as they were${which}.` }
+}
+
+function checkBySqlite(file: string): Finding[] {
   let database: Database.Database
   try {
     database = new Database(file, { fileMustExist: true })

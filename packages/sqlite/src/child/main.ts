@@ -8,9 +8,9 @@ import { writeDifferential } from './differential.ts'
 import { followLog, writeLog } from './log-jobs.ts'
 import { openSource } from './open-source.ts'
 import { findOpeners } from './openers.ts'
+import { rebuild } from './rebuild.ts'
 import { sendImage } from './send-image.ts'
 import { swap } from './swap.ts'
-import { unpack } from './unpack.ts'
 
 serveJobs<Jobs>(
   {
@@ -19,8 +19,8 @@ serveJobs<Jobs>(
     differential: (input, { onProgress }) => writeDifferential(input, onProgress),
     log: (input) => writeLog(input),
     follow: (input, tools) => followLog(input, tools),
-    unpack: (input) => unpack(input),
-    check: ({ file }) => checkDatabase(file),
+    rebuild: (settings, { input }) => rebuild(settings, input()),
+    check: ({ file, expected }) => checkDatabase(file, expected),
     openers: ({ file }) => findOpeners(file),
     swap: (settings, { onWarning }) => swap(settings, onWarning),
   },

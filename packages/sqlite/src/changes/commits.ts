@@ -1,0 +1,75 @@
+import { BackupError } from '@taskflow-backup/core'
+import type { ChangesIndex, Step } from './format.ts'
+import type { PageTable } from './page-table.ts'
+
+/** Commits that follow on one another in a list of changes, and where their pages are in it. */
+export interface Commits {
+  /** Of the first page in the list. */
+  readonly first: number
+  readonly commits: Step['commits']
+}
+
+/** What a row of commits leaves of the pages that it wrote. */
+export interface Outcome {
+  /** Pages of the database at the end, and the fewest that it had after any of the commits. */
+  readonly pageCount: number
+  readonly fewest: number
+  /** Number of pages in the list that belong to the commits. */
+  readonly written: number
+  /** For each of them 1 when it is still there at the end, 0 when it was written again or cut off. */
+  readonly kept: Uint8Array
+}
+
+/** SQLite's own limit. */
+const MOST_PAGES = 0xfffffffe
+
+/** Looks through commits from the last to the first. @throws `MEMBER_DAMAGED` when a number of pages is none */
+export function outcomeOf(pages: Uint32Array, { first, commits }: Commits): Outcome {
+  const written = commits.reduce((sum, [, count]) => sum + count, 0)
+  const pageCount = commits.at(-1)?.[0] ?? 0
+  if (commits.some(([count]) => count > MOST_PAGES)) throw tooLong()
+  const kept = new Uint8Array(written)
+  const seen = new Uint8Array((pageCount >>> 3) + 1)
+  let fewest = pageCount
+  let at = written
+  for (let i = commits.length - 1; i >= 0; i--) {
+    const [count, own] = commits[i] as Step['commits'][number]
+    if (count < fewest) fewest = count
+    for (const from = at - own; at > from; ) {
+      const page = pages[first + --at] as number
+      if (page > fewest || page === 0) continue
+      const [byte, bit] = [page >>> 3, 1 << (page & 7)]
+      if (((seen[byte] as number) & bit) !== 0) continue
+      seen[byte] = (seen[byte] as number) | bit
+      kept[at] = 1
+    }
+  }
+  return { pageCount, fewest, written, kept }
+}
+
+/** Takes commits over into a table. @throws `MEMBER_DAMAGED` when a number of pages is none */
+export function replay(
+  table: PageTable,
+  { pages }: ChangesIndex,
+  hashes: Uint32Array,
+  { first, commits }: Commits,
+): void {
+  let at = first
+  for (const [pageCount, written] of commits) {
+    if (pageCount > MOST_PAGES) throw tooLong()
+    table.resize(pageCount)
+    for (const end = at + written; at < end; at++) {
+      const page = pages[at] as number
+      if (page > 0 && page <= pageCount) table.set(page, hashes.subarray(at * 4, at * 4 + 4))
+    }
+  }
+}
+
+/** The hashes of an index as `PageTable.set` takes them, four words each. */
+export function hashWords({ hashes }: ChangesIndex): Uint32Array {
+  const words = new Uint32Array(hashes.length / 4)
+  new Uint8Array(words.buffer).set(hashes)
+  return words
+}
+
+const tooLong = (): BackupError => new BackupError('MEMBER_DAMAGED', 'It tells of more pages than a database can have.')
