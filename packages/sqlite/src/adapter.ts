@@ -6,6 +6,7 @@ import { runJob } from './child-process.ts'
 import { followLog } from './follow.ts'
 import { inspectMember } from './inspect.ts'
 import { removeLeftovers } from './leftovers.ts'
+import { mergeLogs } from './merge.ts'
 import { checkOptions, type SqliteOptions } from './options.ts'
 import { ENGINE, stageRestore, undoRestore } from './restore.ts'
 import { assertRuntime } from './runtime.ts'
@@ -48,6 +49,7 @@ export function sqlite(options: SqliteOptions): BackupAdapter {
     inspect: (member) => inspectMember(member),
     // See position.ts: SQLite itself has no order across checkpoints.
     comparePositions: (a, b) => (a < b ? -1 : a > b ? 1 : 0),
+    merge: (logs, request, ctx) => mergeLogs(logs, request, ctx),
     removeLeftovers: (ctx) => removeLeftovers(checked.file, ctx),
   }
 }

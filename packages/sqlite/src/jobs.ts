@@ -9,6 +9,7 @@ import type {
 import type { BaseInput } from './base-state.ts'
 import type { Limit } from './changes/choose-steps.ts'
 import type { Step } from './changes/format.ts'
+import type { StepGap } from './changes/log-facts.ts'
 import type { CapturedLog, Until } from './child/captured.ts'
 
 // What the app's process asks of the child, and what it gets back. All of it is plain data that goes over IPC.
@@ -131,6 +132,31 @@ export interface StateOfFile {
   readonly commit?: number
 }
 
+/** Logs that follow on one another, whose stored members `.changes` come in on the channel. */
+export interface MergeSettings {
+  readonly logs: readonly ManifestMember[]
+  /** Only moments so far apart are kept. */
+  readonly resolutionMs?: number
+  /** Milliseconds since 1970 of the state that the first of them continues. */
+  readonly after: number
+  /** New file for what they make together. */
+  readonly file: string
+  readonly temporaryDirectory: string
+  readonly compression: Compression
+}
+
+/** The log that was made of several. States are `PageTable.state`, times milliseconds. */
+export interface MergeFacts extends SentFacts {
+  readonly firstCommit: number
+  readonly lastCommit: number
+  readonly before: string
+  readonly state: string
+  readonly steps: number
+  readonly pages: number
+  readonly resolutionMs: number
+  readonly gaps: readonly StepGap[]
+}
+
 /** A process that has a file open. */
 export interface Opener {
   readonly pid: number
@@ -171,6 +197,7 @@ export type Jobs = {
   }
   /** Result: what the file must be; `null` when only a full was put there. */
   rebuild: { input: RebuildSettings; result: StateOfFile | null }
+  merge: { input: MergeSettings; result: MergeFacts }
   check: { input: { readonly file: string; readonly expected: StateOfFile | null }; result: readonly Finding[] }
   /** Other processes that have the file open, where the system tells. */
   openers: { input: { readonly file: string }; result: readonly Opener[] }

@@ -21,9 +21,10 @@ export class Recovery {
   readonly #writer: PageWriter
   readonly #limit: Limit
   #table: PageTable
-  /** Number of the commit that it is at; after a differential one that it is not before, until a log tells. */
+  /** Number of the commit that it is at; with a differential one that it is not before. */
   #commit = 0
-  #isCommitKnown = true
+  /** The step of a differential, until a log has told where in the order of commits it is. */
+  #differential: Step | undefined
   #isFinished: boolean
 
   /** `fd`: a file that holds the state of `table`, the chain's full. */
@@ -42,12 +43,13 @@ export class Recovery {
   /** What the file must be now. @throws `POINT_UNREACHABLE` when it is not where it was to stop */
   result(): { readonly pageSize: number; readonly state: string; readonly commit?: number } {
     const { commit: wanted } = this.#limit
-    if (wanted !== undefined && (!this.#isCommitKnown || wanted !== this.#commit)) {
-      if (!this.#isCommitKnown || wanted < this.#commit) throw behindDifferential(wanted)
+    const isKnown = this.#differential === undefined
+    if (wanted !== undefined && (!isKnown || wanted !== this.#commit)) {
+      if (!isKnown || wanted < this.#commit) throw behindDifferential(wanted)
       throw unreachable(wanted, `the backups up to the moment that was asked for end with commit ${this.#commit}`)
     }
     const { pageSize, state } = this.#table
-    return { pageSize, state, ...(this.#isCommitKnown && { commit: this.#commit }) }
+    return { pageSize, state, ...(isKnown && { commit: this.#commit }) }
   }
 
   /** @throws `MEMBER_DAMAGED`, `POINT_UNREACHABLE`, what `pieces` throws and what the file system throws */
@@ -65,7 +67,7 @@ export class Recovery {
       if (this.#advance(index, words, chosen)) await this.#write(reader, index, words, commits)
       if (kind === 'differential') {
         this.#commit = commit ?? 0
-        this.#isCommitKnown = false
+        this.#differential = index.steps.at(-1)
       }
       this.#isFinished = chosen.isLast
       // What is behind the limit does not matter, not even whether it is damaged.
@@ -78,37 +80,39 @@ export class Recovery {
   /**
    * Takes the steps over into the table, and holds its state against what they tell. False when they lead nowhere new.
    *
-   * A differential is somewhere inside or behind the steps of the log that follows. Whole pages may be written again, so
-   * all of the steps are: when the state is then the one that the last of them tells, they lead past the differential.
-   * When it is not, the differential is behind all of them, and holds what they hold.
+   * A differential is somewhere before, inside or behind the steps of the log that follows. Whole pages may be written
+   * again, so all of the steps are: those that lead past the differential lead to the state that they tell. Where that
+   * is not reached, the differential is behind all of them, and holds what they hold.
    */
   #advance(index: ChangesIndex, words: Uint32Array, { first, end, partly }: ChosenSteps): boolean {
-    const wasKnown = this.#isCommitKnown
-    const table = wasKnown ? this.#table : PageTable.from(index.pageSize, this.#table.bytes)
-    let isKnown = wasKnown
+    const differential = this.#differential
+    const table = differential ? PageTable.from(index.pageSize, this.#table.bytes) : this.#table
+    let isKnown = differential === undefined
     let commit = this.#commit
     let next = firstPageOf(index.steps, first)
-    for (const step of index.steps.slice(first, end)) {
-      isKnown ||= table.state === step.before
+    const begin = (step: Step): void => {
+      isKnown ||= differential?.after === step.before
       if (isKnown && table.state !== step.before) throw damaged('does not go on where the backup before it ends')
+    }
+    for (const step of index.steps.slice(first, end)) {
+      begin(step)
       replay(table, index, words, { first: next, commits: step.commits })
       next += pagesOf(step.commits)
-      isKnown ||= table.state === step.after
+      isKnown ||= table.state === step.after && !isBefore(step, differential as Step)
       if (isKnown && table.state !== step.after) throw damaged('does not lead to the state that it tells')
       commit = step.lastCommit
     }
     if (partly > 0) {
       const step = index.steps[end] as Step
-      isKnown ||= table.state === step.before
-      if (!isKnown) throw behindDifferential(step.firstCommit + partly - 1)
-      if (table.state !== step.before) throw damaged('does not go on where the backup before it ends')
-      replay(table, index, words, { first: next, commits: step.commits.slice(0, partly) })
+      begin(step)
       commit = step.firstCommit + partly - 1
+      if (!isKnown) throw behindDifferential(commit)
+      replay(table, index, words, { first: next, commits: step.commits.slice(0, partly) })
     }
     if (!isKnown) return false
     this.#table = table
     this.#commit = commit
-    this.#isCommitKnown = true
+    this.#differential = undefined
     return true
   }
 
@@ -137,6 +141,16 @@ export class Recovery {
     }
     writer.resize(pageCount)
   }
+}
+
+/**
+ * Whether a step was captured before a differential. Pages that are written again and again may lead from the
+ * differential back to an earlier state, so that the state alone does not tell.
+ */
+function isBefore(step: Step, differential: Step): boolean {
+  const [mark, other] = [step.mark, differential.mark]
+  if (mark && other && mark.salts === other.salts) return mark.frame < other.frame
+  return step.capturedAt < differential.lookedAt
 }
 
 /** Whether the hash of a page is the one at `at` in the words of an index. */

@@ -6,6 +6,7 @@ import { checkDatabase } from './check.ts'
 import { describeDatabase } from './describe.ts'
 import { writeDifferential } from './differential.ts'
 import { followLog, writeLog } from './log-jobs.ts'
+import { mergeChanges } from './merge-changes.ts'
 import { openSource } from './open-source.ts'
 import { findOpeners } from './openers.ts'
 import { rebuild } from './rebuild.ts'
@@ -20,6 +21,7 @@ serveJobs<Jobs>(
     log: (input) => writeLog(input),
     follow: (input, tools) => followLog(input, tools),
     rebuild: (settings, { input }) => rebuild(settings, input()),
+    merge: (settings, { input }) => mergeChanges(settings, input()),
     check: ({ file, expected }) => checkDatabase(file, expected),
     openers: ({ file }) => findOpeners(file),
     swap: (settings, { onWarning }) => swap(settings, onWarning),

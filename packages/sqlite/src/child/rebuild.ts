@@ -5,6 +5,7 @@ import { readPageHashesHeader } from '../changes/format.ts'
 import { HASH_BYTES, hashPage, PageTable } from '../changes/page-table.ts'
 import { PieceReader } from '../changes/piece-reader.ts'
 import type { Jobs, StateOfFile } from '../jobs.ts'
+import { about } from './about-member.ts'
 import { Recovery } from './apply-changes.ts'
 import { IncomingMembers } from './incoming-members.ts'
 
@@ -54,17 +55,6 @@ async function applyAll(
     )
   }
   return recovery.result()
-}
-
-/** What is damaged gets its name. */
-async function about(member: ManifestMember, work: () => Promise<void>): Promise<void> {
-  try {
-    await work()
-  } catch (error) {
-    if (!(error instanceof BackupError) || error.code !== 'MEMBER_DAMAGED' || error.message.includes(member.file))
-      throw error
-    throw new BackupError('MEMBER_DAMAGED', `${member.file}: ${error.message}`, { cause: error })
-  }
 }
 
 async function writeImage(handle: FileHandle, plain: AsyncIterable<Buffer>, hashes: Hashes | undefined): Promise<void> {

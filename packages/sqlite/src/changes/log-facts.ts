@@ -1,0 +1,34 @@
+import type { Step } from './format.ts'
+
+// What the manifest of a log tells about the moments inside it.
+
+/** A stretch of time whose inside cannot be restored to, as milliseconds since 1970. */
+export interface StepGap {
+  readonly after: number
+  readonly until: number
+  readonly reason: string
+}
+
+/** True for a step in which nothing was committed. */
+export const isEmpty = ({ firstCommit, lastCommit }: Step): boolean => lastCommit < firstCommit
+
+/** Where pages were compared, what happened since the step before cannot be told apart. `after`: time of what the log continues. */
+export function gapsOf(steps: readonly Step[], after: number): StepGap[] {
+  return steps.flatMap((step, i) => {
+    const gap = { after: steps[i - 1]?.capturedAt ?? after, until: step.capturedAt }
+    return isGap(step) ? [{ ...gap, reason: step.reason ?? 'It is not known what happened in between.' }] : []
+  })
+}
+
+/**
+ * How far apart the moments are that can be restored to, gaps left out. An empty step ends a time in which nothing was
+ * committed: every moment of it can be restored to.
+ */
+export function resolutionOf(steps: readonly Step[], after: number): number {
+  const distances = steps.map((step, i) =>
+    isEmpty(step) || isGap(step) ? 0 : step.capturedAt - (steps[i - 1]?.capturedAt ?? after),
+  )
+  return distances.reduce((most, distance) => Math.max(most, distance), 0)
+}
+
+const isGap = (step: Step): boolean => step.how === 'comparison' && !isEmpty(step)

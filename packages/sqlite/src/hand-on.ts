@@ -1,0 +1,57 @@
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
+import {
+  BackupError,
+  inOrder,
+  type ManifestMember,
+  type OpenBackup,
+  type RunningJob,
+  toBackupError,
+} from '@taskflow-backup/core'
+
+/** Small members are fetched whole, so many at the same time: a storage far away takes its time for each. */
+const SMALL_BYTES = 256 * 1024
+const IN_FLIGHT = 16
+
+export interface StoredMember {
+  readonly backup: OpenBackup
+  readonly member: ManifestMember
+}
+
+/**
+ * Hands the stored bytes of all members, one behind the other, on to a job that decodes and checks them, so that the
+ * app's process does not have to. Returns what the job gives.
+ */
+export async function handOn<Result>(
+  members: readonly StoredMember[],
+  job: Pick<RunningJob<Result>, 'channel' | 'result'>,
+): Promise<Result> {
+  const bytes = Readable.from(storedBytes(members), { objectMode: false })
+  const [sent, done] = await Promise.allSettled([pipeline(bytes, job.channel), job.result])
+  // It stops reading where it has enough; what becomes of the bytes behind does not matter.
+  if (done.status === 'fulfilled') return done.value
+  // A storage that failed is the reason for whatever the child says about what it got.
+  if (sent.status === 'rejected' && sent.reason instanceof BackupError) throw sent.reason
+  throw toBackupError(done.reason, 'CHILD_FAILED', 'The backups could not be read')
+}
+
+async function* storedBytes(members: readonly StoredMember[]): AsyncGenerator<Buffer> {
+  const bodies = inOrder(members, IN_FLIGHT, async ({ backup, member }) => {
+    const open = (): Promise<Readable> => backup.openStored(member.name)
+    return member.stored.bytes <= SMALL_BYTES ? exactly(member, await buffer(await open())) : open
+  })
+  for await (const body of bodies) {
+    if (typeof body === 'function') yield* await body()
+    else yield body
+  }
+}
+
+/** One that is too short or too long would shift all that follow. */
+function exactly({ file, stored }: ManifestMember, bytes: Buffer): Buffer {
+  if (bytes.length === stored.bytes) return bytes
+  throw new BackupError(
+    'MEMBER_DAMAGED',
+    `${file} has ${bytes.length} stored bytes, its manifest says ${stored.bytes}.`,
+  )
+}
