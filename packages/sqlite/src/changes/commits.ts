@@ -1,6 +1,6 @@
 import { BackupError } from '@taskflow-backup/core'
 import type { ChangesIndex, Step } from './format.ts'
-import type { PageTable } from './page-table.ts'
+import { hashPage, type PageTable } from './page-table.ts'
 
 /** Commits that follow on one another in a list of changes, and where their pages are in it. */
 export interface Commits {
@@ -70,6 +70,13 @@ export function hashWords({ hashes }: ChangesIndex): Uint32Array {
   const words = new Uint32Array(hashes.length / 4)
   new Uint8Array(words.buffer).set(hashes)
   return words
+}
+
+/** Whether the hash of a page is the one at `at` in the words of an index. */
+export function isHash(image: Uint8Array, words: Uint32Array, at: number): boolean {
+  const hash = hashPage(image)
+  for (let i = 0; i < hash.length; i++) if (hash[i] !== words[at * hash.length + i]) return false
+  return true
 }
 
 const tooLong = (): BackupError => new BackupError('MEMBER_DAMAGED', 'It tells of more pages than a database can have.')

@@ -31,7 +31,7 @@ export function mergeSteps(steps: readonly Step[], pages: Uint32Array, resolutio
   for (const group of groups) {
     const commits = group.flatMap((step) => step.commits)
     const written = commits.reduce((sum, [, count]) => sum + count, 0)
-    const joins = commits.length > 1 && resolutionMs !== undefined
+    const joins = commits.length > 0 && resolutionMs !== undefined
     const kept = joins ? lastPages(pages, first, commits) : allPages(pages, first, written)
     for (const [page, image] of kept) {
       out.pages.push(page)

@@ -1,8 +1,8 @@
 import { BackupError } from '@taskflow-backup/core'
 import { type ChosenSteps, chooseSteps, type Limit, unreachable } from '../changes/choose-steps.ts'
-import { type Commits, hashWords, outcomeOf, replay } from '../changes/commits.ts'
+import { type Commits, hashWords, isHash, outcomeOf, replay } from '../changes/commits.ts'
 import { type ChangesIndex, readIndex, type Step } from '../changes/format.ts'
-import { hashPage, PageTable } from '../changes/page-table.ts'
+import { PageTable } from '../changes/page-table.ts'
 import { PieceReader } from '../changes/piece-reader.ts'
 import { PageWriter } from './page-writer.ts'
 
@@ -151,13 +151,6 @@ function isBefore(step: Step, differential: Step): boolean {
   const [mark, other] = [step.mark, differential.mark]
   if (mark && other && mark.salts === other.salts) return mark.frame < other.frame
   return step.capturedAt < differential.lookedAt
-}
-
-/** Whether the hash of a page is the one at `at` in the words of an index. */
-export function isHash(image: Uint8Array, words: Uint32Array, at: number): boolean {
-  const hash = hashPage(image)
-  for (let i = 0; i < hash.length; i++) if (hash[i] !== words[at * hash.length + i]) return false
-  return true
 }
 
 function commitsOf(steps: readonly Step[], { first, end, partly }: ChosenSteps): Commits {
