@@ -10,8 +10,13 @@ import { livenessOf, ownIdentity, type ProcessIdentity } from './process-identit
 // holder steps back. So a take-over deletes exactly the dead holder's object and can never hit a live one's, and no
 // storage needs compare-and-swap.
 
-/** `read` goes with everything but `exclusive`; `write` only with `read`; `exclusive` with nothing. */
-export type LockMode = 'read' | 'write' | 'exclusive'
+/**
+ * `read` goes with everything but `exclusive`; `write` only with `read`; `exclusive` with nothing. `follow` is beside
+ * all this: it is held for as long as a log is followed, and conflicts with nothing but another `follow`.
+ */
+export type LockMode = 'read' | 'write' | 'exclusive' | 'follow'
+
+const MODES: readonly LockMode[] = ['read', 'write', 'exclusive', 'follow']
 
 /** How a lock keeps time. Milliseconds. */
 export interface LockTiming {
@@ -42,10 +47,17 @@ interface LockContent {
 }
 
 export interface Lock {
+  readonly key: string
   /** Aborted with `LOCK_LOST` when the lock could not be kept. */
   readonly signal: AbortSignal
   /** Asks the storage whether the lock is still ours. @throws `LOCK_LOST` */
   assertHeld(): Promise<void>
+  /**
+   * The same without asking: as long as it beats in time nobody may take it over, only a person can have removed it.
+   *
+   * @throws `LOCK_LOST`
+   */
+  assertBeating(): void
   release(): Promise<void>
 }
 
@@ -55,6 +67,8 @@ export interface LockRequest {
   /** How long to wait for a live holder. A dead one's lock is taken over however short this is. */
   readonly waitMs: number
   readonly signal: AbortSignal
+  /** Key of a lock that this process holds as well and that does not conflict: it need not be read. */
+  readonly beside?: string
 }
 
 /**
@@ -69,7 +83,7 @@ export async function acquireLock(
   runtime: Runtime,
   timing: LockTiming = TIMING,
 ): Promise<Lock> {
-  const { mode, verb, waitMs, signal } = request
+  const { mode, verb, waitMs, signal, beside } = request
   const content: LockContent = {
     mode,
     verb,
@@ -89,7 +103,7 @@ export async function acquireLock(
     let others: Conflicts
     try {
       await putLock(storage, key, content)
-      others = await findConflicts(storage, plan, key, content, watched, timing)
+      others = await findConflicts(storage, plan, [key, beside], content, watched, timing)
     } catch (error) {
       // A put that failed may have stored it all the same.
       await storage.delete(key).catch(() => {})
@@ -100,9 +114,7 @@ export async function acquireLock(
     await storage.delete(key)
     const undecided = [...watched.values()].some((sighting) => !sighting.moved)
     if (timing.nowMs() >= giveUpAt && !undecided) {
-      const { pid, host } = first.holder
-      const message = `Plan "${plan}" is locked by ${first.verb} of process ${pid} on ${host} since ${first.acquiredAt}.`
-      throw new BackupError('PLAN_LOCKED', message, { retryable: true })
+      throw lockedBy(plan, first)
     }
     // A lock that was there before is held. Else all whom we met stepped back as we did, and will come again: attempts
     // that take long would meet for ever if the pauses between them did not become longer.
@@ -113,6 +125,16 @@ export async function acquireLock(
     const pauseMs = timing.pollMs * (0.5 + Math.random()) + Math.min(apartMs, leftMs)
     await sleep(pauseMs, undefined, { signal }).catch(() => throwIfAborted(signal))
   }
+}
+
+function lockedBy(plan: string, { mode, verb, holder, acquiredAt }: LockContent): BackupError {
+  const who = `process ${holder.pid} on ${holder.host} since ${acquiredAt}`
+  if (mode !== 'follow' || verb !== 'followLog')
+    return new BackupError('PLAN_LOCKED', `Plan "${plan}" is locked by ${verb} of ${who}.`, { retryable: true })
+  return new BackupError('PLAN_LOCKED', `The log of plan "${plan}" is being followed by ${who}.`, {
+    retryable: true,
+    hint: 'What it captures is stored without another log backup; stop it to make one, or to follow the log elsewhere.',
+  })
 }
 
 /** What we saw of a lock whose holder cannot be asked: it is dead when nothing moves for long enough, by our own clock. */
@@ -131,7 +153,7 @@ interface Conflicts {
 async function findConflicts(
   storage: Storage,
   plan: string,
-  ownKey: string,
+  ownKeys: readonly (string | undefined)[],
   own: LockContent,
   watched: Map<string, Sighting>,
   timing: LockTiming,
@@ -139,7 +161,7 @@ async function findConflicts(
   const keys = new Set<string>()
   let first: LockContent | undefined
   for await (const object of storage.list(lockPrefix(plan))) {
-    if (object.key === ownKey || meaningOf(plan, object.key).is !== 'lock') continue
+    if (ownKeys.includes(object.key) || meaningOf(plan, object.key).is !== 'lock') continue
     const content = await readLock(storage, object)
     if (!content || !conflicts(own.mode, content.mode)) continue
     const liveness = await livenessOf(content.holder)
@@ -172,8 +194,10 @@ function stoodStill(watched: Map<string, Sighting>, key: string, content: LockCo
   return false
 }
 
-const conflicts = (a: LockMode, b: LockMode): boolean =>
-  a === 'exclusive' || b === 'exclusive' || (a === 'write' && b === 'write')
+function conflicts(a: LockMode, b: LockMode): boolean {
+  if (a === 'follow' || b === 'follow') return a === b
+  return a === 'exclusive' || b === 'exclusive' || (a === 'write' && b === 'write')
+}
 
 async function putLock(storage: Storage, key: string, content: LockContent): Promise<void> {
   await storage.put(key, Buffer.from(`${JSON.stringify(content, null, 2)}\n`))
@@ -195,11 +219,7 @@ async function readLock(storage: Storage, object: ObjectInfo): Promise<LockConte
 function parseLock(bytes: Buffer): LockContent {
   const content = JSON.parse(bytes.toString()) as LockContent
   const { mode, holder } = content
-  if (
-    !['read', 'write', 'exclusive'].includes(mode) ||
-    typeof holder.host !== 'string' ||
-    !Number.isInteger(holder.pid)
-  ) {
+  if (!MODES.includes(mode) || typeof holder.host !== 'string' || !Number.isInteger(holder.pid)) {
     throw new TypeError('It is JSON, and no lock.')
   }
   return content
@@ -219,6 +239,11 @@ function hold(storage: Storage, key: string, content: LockContent, timing: LockT
   }
   const overdue = (): boolean => timing.nowMs() - beatenAtMs > timing.staleAfterMs
 
+  const assertBeating = (): void => {
+    if (lost.signal.aborted) throw lost.signal.reason
+    if (overdue()) throw lose('this process stood still for too long')
+  }
+
   const beatOnce = async (): Promise<void> => {
     // After a long pause somebody may have taken over: putting the lock again would hide that.
     if (overdue()) return void lose('this process stood still for too long')
@@ -237,10 +262,11 @@ function hold(storage: Storage, key: string, content: LockContent, timing: LockT
   }, timing.beatMs)
 
   return {
+    key,
     signal: lost.signal,
+    assertBeating,
     async assertHeld() {
-      if (lost.signal.aborted) throw lost.signal.reason
-      if (overdue()) throw lose('this process stood still for too long')
+      assertBeating()
       if (!(await storage.stat(key))) throw lose('somebody else removed it')
     },
     async release() {

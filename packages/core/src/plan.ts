@@ -33,7 +33,7 @@ export interface BackupPlanOptions {
   readonly retention?: RetentionPolicy
   /** Fail instead of making a full backup when a differential or log backup has no usable base. Default: false. */
   readonly strictKinds?: boolean
-  /** Told about every event but `progress`. Default: none. */
+  /** Told about every event but `progress` and `logged`. Default: none. */
   readonly notifiers?: readonly Notifier[]
   /** Checks of your own at the levels `decoded` and `restored`. Default: none. */
   readonly verifiers?: readonly Verifier[]

@@ -21,6 +21,8 @@ const runtime = {
   randomId: (length: number) => Math.random().toString(36).slice(2).padEnd(length, 'x').slice(0, length),
 } as Parameters<typeof acquireLock>[3]
 
+const REQUEST = { mode: 'write', verb: 'createBackup', waitMs: 0, signal: new AbortController().signal } as const
+
 const take = (
   storage: Storage,
   { mode = 'write' as LockMode, waitMs = 0, signal = new AbortController().signal } = {},
@@ -62,6 +64,13 @@ describe('in one process', () => {
     ['exclusive', 'read', false],
     ['exclusive', 'write', false],
     ['exclusive', 'exclusive', false],
+    ['follow', 'follow', false],
+    ['follow', 'read', true],
+    ['follow', 'write', true],
+    ['follow', 'exclusive', true],
+    ['read', 'follow', true],
+    ['write', 'follow', true],
+    ['exclusive', 'follow', true],
   ])('%s beside %s: %s', async (held, wanted, together) => {
     const storage = memory()
     const first = await take(storage, { mode: held })
@@ -71,6 +80,26 @@ describe('in one process', () => {
     await first.assertHeld()
     await first.release()
     await (await take(storage, { mode: wanted })).release()
+    expect(await locksIn(storage)).toEqual([])
+  })
+
+  test('who follows the log is named', async () => {
+    const storage = memory()
+    const request = { ...REQUEST, mode: 'follow', verb: 'followLog' } as const
+    const lock = await acquireLock(storage, 'books', request, runtime, TIMING)
+    await expect(take(storage, { mode: 'follow' })).rejects.toMatchObject({
+      code: 'PLAN_LOCKED',
+      message: expect.stringMatching(`^The log of plan "books" is being followed by process ${process.pid} on `),
+    })
+    await lock.release()
+  })
+
+  test('a lock that is known not to conflict is not read', async () => {
+    const storage = faulty(memory())
+    const first = await take(storage, { mode: 'follow' })
+    const second = await acquireLock(storage, 'books', { ...REQUEST, beside: first.key }, runtime, TIMING)
+    expect(storage.calls.filter(({ operation }) => operation === 'get')).toEqual([])
+    await Promise.all([first.release(), second.release()])
     expect(await locksIn(storage)).toEqual([])
   })
 
@@ -168,13 +197,26 @@ describe('in one process', () => {
     const storage = memory()
     const lock = await take(storage)
     for (const key of await locksIn(storage)) await storage.delete(key)
+    lock.assertBeating()
     expect(await codeOf(lock.assertHeld())).toBe('LOCK_LOST')
+    expect(() => lock.assertBeating()).toThrow(/removed it/)
     expect(lock.signal.aborted).toBe(true)
     const second = await take(storage)
     for (const key of await locksIn(storage)) await storage.delete(key)
     await expect.poll(() => second.signal.reason).toMatchObject({ code: 'LOCK_LOST' })
     await Promise.all([lock.release(), second.release()])
     expect(await locksIn(storage)).toEqual([])
+  })
+
+  test('is lost when its process stood still', async () => {
+    const storage = memory()
+    const lock = await acquireLock(storage, 'books', REQUEST, runtime, { ...TIMING, beatMs: 3_600_000 })
+    clockMs += STALE_MS
+    lock.assertBeating()
+    clockMs += 1
+    expect(() => lock.assertBeating()).toThrow(/stood still for too long/)
+    expect(lock.signal.aborted).toBe(true)
+    await lock.release()
   })
 
   test('is lost when it cannot be renewed for too long', async () => {

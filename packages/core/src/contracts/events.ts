@@ -1,7 +1,7 @@
 import type { BackupKind, VerificationLevel } from './backup.ts'
 
 /** The verb that an event belongs to. */
-export type Verb = 'createBackup' | 'verifyBackup' | 'restoreBackup' | 'undoRestore' | 'pruneBackups'
+export type Verb = 'createBackup' | 'verifyBackup' | 'restoreBackup' | 'undoRestore' | 'pruneBackups' | 'followLog'
 
 interface EventBase {
   readonly plan: string
@@ -29,6 +29,17 @@ export type BackupEvent =
       readonly bytesPerSecond: number
     })
   | (EventBase & { readonly type: 'warning'; readonly message: string; readonly code?: string })
+  | (EventBase & {
+      /**
+       * Of `followLog`: one more log backup is committed. Only `onEvent` is told: notifiers are for people, whom one
+       * message each second would bury.
+       */
+      readonly type: 'logged'
+      readonly backupId: string
+      readonly storedBytes: number
+      /** Age of the oldest thing in it when it was committed, in milliseconds. */
+      readonly lagMs: number
+    })
   | (EventBase & {
       readonly type: 'completed'
       readonly durationMs: number

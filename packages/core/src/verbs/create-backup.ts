@@ -3,8 +3,8 @@ import { BackupError } from '../errors.ts'
 import type { BackupPlan } from '../plan.ts'
 import type { DestinationOutcome } from './backup-writer.ts'
 import { findBase, upgrade } from './find-base.ts'
-import { makeBackup } from './make-backup.ts'
-import { runVerb, type VerbOptions, withLock } from './run.ts'
+import { type MadeBackup, makeBackup } from './make-backup.ts'
+import { type HeldLock, runVerb, type VerbOptions, withLock } from './run.ts'
 
 export interface CreateBackupOptions extends VerbOptions {
   /** Default: `full`. */
@@ -31,7 +31,7 @@ export interface BackupResult {
  * It exists once its manifest is stored, which happens last. When anything fails before that in a required
  * destination, everything stored so far is removed again.
  *
- * @throws `KIND_UNSUPPORTED`, `BASE_MISSING` (with `strictKinds`), `PLAN_LOCKED`, `DESTINATION_FAILED`, `ABORTED`, and
+ * @throws `KIND_UNSUPPORTED`, `BASE_MISSING` (with `strictKinds`), `PLAN_LOCKED` (of a log also while it is followed), `DESTINATION_FAILED`, `ABORTED`, and
  * the codes of the adapter (`SOURCE_MISSING`, `SOURCE_BUSY`, …)
  *
  * @example
@@ -57,7 +57,9 @@ export async function createBackup(plan: BackupPlan, options: CreateBackupOption
     const startedAtMs = performance.now()
     // Asked before anything is written anywhere: is the source there, and may we read it?
     await plan.adapter.describe(work.adapterContext('looking'))
-    const made = await withLock(work, 'createBackup', 'write', async (signal, lock) => {
+    const make = (outer: AbortSignal, beside?: string): Promise<MadeBackup> =>
+      withLock({ ...work, signal: outer }, 'createBackup', 'write', (signal, lock) => makeLocked(signal, lock), beside)
+    const makeLocked = async (signal: AbortSignal, lock: HeldLock): Promise<MadeBackup> => {
       const start = kind === 'full' ? { kind } : await findBase(work, kind, signal)
       try {
         return await makeBackup(work, signal, lock, start)
@@ -65,7 +67,12 @@ export async function createBackup(plan: BackupPlan, options: CreateBackupOption
         if (!(error instanceof BackupError) || error.code !== 'BASE_UNUSABLE' || plan.strictKinds) throw error
         return await makeBackup(work, signal, lock, upgrade(kind, error.message))
       }
-    })
+    }
+    // A log that is being followed has one writer: a second one would continue the same backup.
+    const made =
+      kind === 'log' && plan.adapter.follow
+        ? await withLock(work, 'createBackup', 'follow', (signal, { key }) => make(signal, key))
+        : await make(work.signal)
     const { manifest, destinations } = made
     const result: BackupResult = {
       id: manifest.id,

@@ -1,4 +1,4 @@
-import { readCatalog } from '../catalog.ts'
+import { type Catalog, readCatalog } from '../catalog.ts'
 import type { BackupRequest, OpenBackup } from '../contracts/adapter.ts'
 import type { BackupKind, CatalogEntry, Manifest } from '../contracts/backup.ts'
 import { BackupError, toBackupError } from '../errors.ts'
@@ -13,12 +13,17 @@ import type { Work } from './run.ts'
 export const upgrade = (kind: BackupKind, reason: string): Start => ({ kind: 'full', requested: { kind, reason } })
 
 /** Finds the newest chain and what a backup of `kind` continues there, or says why a full has to be made instead. */
-export async function findBase({ plan, warn }: Work, kind: BackupKind, signal: AbortSignal): Promise<Start> {
+export async function findBase(
+  { plan, warn }: Pick<Work, 'plan' | 'warn'>,
+  kind: BackupKind,
+  signal: AbortSignal,
+  catalog?: Pick<Catalog, 'backups'>,
+): Promise<Start> {
   const orFull = (reason: string): Start => {
     if (plan.strictKinds) throw new BackupError('BASE_MISSING', reason)
     return upgrade(kind, reason)
   }
-  const { backups } = await readCatalog(plan.name, plan.destinations)
+  const { backups } = catalog ?? (await readCatalog(plan.name, plan.destinations))
   const full = backups.findLast((backup) => backup.kind === 'full')
   if (!full) return orFull('There is no full backup yet.')
   const chain = backups.filter((backup) => backup.chain === full.chain)

@@ -15,7 +15,7 @@ export interface VerbOptions {
 
 type OwnFields = 'plan' | 'verb' | 'at'
 // Distributes over the union, which `Omit` alone would flatten.
-type EventBody<E = BackupEvent> = E extends BackupEvent ? Omit<E, OwnFields> : never
+export type EventBody<E = BackupEvent> = E extends BackupEvent ? Omit<E, OwnFields> : never
 type CompletedFields = Omit<Extract<EventBody, { type: 'completed' }>, 'type' | 'durationMs'>
 
 /** What a verb's work is given. */
@@ -53,7 +53,7 @@ export async function runVerb<T>(
   const emit = (body: EventBody): void => {
     const event = { ...body, plan: plan.name, verb, at: plan.runtime.now() } as BackupEvent
     callListener(options.onEvent, event)
-    if (event.type === 'progress') return
+    if (event.type === 'progress' || event.type === 'logged') return
     for (const notifier of notifiers) notifier.add(event)
   }
   const warn = (message: string, code?: string): void => emit({ type: 'warning', message, ...(code && { code }) })
@@ -101,24 +101,37 @@ function callListener(onEvent: VerbOptions['onEvent'], event: BackupEvent): void
   }
 }
 
+/** Where the plan's locks lie: the first writable destination, a required one if there is one. */
+export function lockHome({ destinations }: BackupPlan): Destination | undefined {
+  const writable = destinations.filter((destination) => !destination.storage.capabilities.readOnly)
+  return writable.find((destination) => destination.required) ?? writable[0]
+}
+
+/** A lock that work is done under; `key` is absent where none could be put. */
+export type HeldLock = Pick<Lock, 'assertHeld'> & Partial<Pick<Lock, 'key'>>
+
 /**
- * Runs `work` under the plan's lock, which lies in the first writable destination, a required one if there is one.
+ * Runs `work` under the plan's lock.
  * The signal that `work` gets is also aborted when the lock is lost.
  *
  * A reader goes on without a lock where none can be put: a restore must not fail because the disk is full.
+ *
+ * @param beside key of a lock that the caller holds and that does not conflict
  */
 export async function withLock<T>(
   { plan, signal, warn }: Pick<Work, 'plan' | 'signal' | 'warn'>,
   verb: string,
   mode: LockMode,
-  work: (signal: AbortSignal, lock: Pick<Lock, 'assertHeld'>) => Promise<T>,
+  work: (signal: AbortSignal, lock: HeldLock) => Promise<T>,
+  beside?: string,
 ): Promise<T> {
-  const writable = plan.destinations.filter((destination) => !destination.storage.capabilities.readOnly)
-  const home: Destination | undefined = writable.find((destination) => destination.required) ?? writable[0]
+  const home = lockHome(plan)
   let lock: Lock | undefined
   try {
-    if (home)
-      lock = await acquireLock(home.storage, plan.name, { mode, verb, waitMs: plan.lockWaitMs, signal }, plan.runtime)
+    if (home) {
+      const request = { mode, verb, waitMs: plan.lockWaitMs, signal, ...(beside !== undefined && { beside }) }
+      lock = await acquireLock(home.storage, plan.name, request, plan.runtime)
+    }
   } catch (thrown) {
     const error = toBackupError(thrown, 'STORAGE_FAILED', 'Cannot lock the plan')
     if (mode !== 'read' || error.code === 'PLAN_LOCKED' || error.code === 'ABORTED') throw error
