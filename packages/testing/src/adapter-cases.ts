@@ -1,5 +1,6 @@
 import { chainCases } from './adapter/chain-cases.ts'
 import { faultCases } from './adapter/fault-cases.ts'
+import { followCases } from './adapter/follow-cases.ts'
 import { restoreCases } from './adapter/restore-cases.ts'
 import type { AdapterSubject } from './adapter/subject.ts'
 import type { ConformanceCase } from './conformance-case.ts'
@@ -15,4 +16,9 @@ import type { ConformanceCase } from './conformance-case.ts'
  * for (const { run } of adapterCases) await run(ledgerSubject)
  * ```
  */
-export const adapterCases: readonly ConformanceCase<AdapterSubject>[] = [...restoreCases, ...chainCases, ...faultCases]
+export const adapterCases: readonly ConformanceCase<AdapterSubject>[] = [
+  ...restoreCases,
+  ...chainCases,
+  ...followCases,
+  ...faultCases,
+]

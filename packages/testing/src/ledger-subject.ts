@@ -18,6 +18,7 @@ export const ledgerSubject: AdapterSubject = {
       failSource: async () => source.failSource(),
       corrupt: async () => source.corrupt(),
       breakLog: async () => source.truncateLog(),
+      killFollower: async () => source.killFollowers(),
       clockStepMs: 3,
       destroy: async () => {},
     }

@@ -13,6 +13,13 @@ import {
   type UndoRecord,
 } from '@taskflow-backup/core'
 import {
+  type Database,
+  type FollowedLedger,
+  type LedgerContent,
+  type LedgerFollower,
+  ledgerFollower,
+} from './ledger-follow.ts'
+import {
   formatPosition,
   type LedgerEntry,
   type LedgerHeader,
@@ -44,15 +51,12 @@ export interface Ledger {
   truncateLog(): void
   /** Lets the next backup fail in the middle of a member. */
   failSource(): void
+  /** Ends those who follow the log, as a crash would. */
+  killFollowers(): void
+  /** How many follow the log now. */
+  followers(): number
   /** Gives the second entry the number of the first: the engine's own check finds it. */
   corrupt(): void
-}
-
-interface Database {
-  readonly timeline: number
-  readonly entries: LedgerEntry[]
-  /** Log backups can only begin here or later. */
-  logFloor: number
 }
 
 const LIVE = 'live'
@@ -101,20 +105,31 @@ export function ledger(options: LedgerOptions = {}): Ledger {
     return { engine: ENGINE, target, ...(replaced && { kept }), promotedAt: new Date().toISOString() }
   }
 
+  const followers = new Set<LedgerFollower>()
+
   async function* backup(request: BackupRequest, ctx: AdapterContext): AsyncGenerator<Member, BackupFacts, void> {
     const { timeline, entries, logFloor } = live()
     const previous = request.kind === 'log' ? request.base?.previous.manifest : undefined
     if (previous?.kind === 'log') logged = parsePosition(previous.position.end)
     const since = beginOf(request, { timeline, sequence: entries.length }, logFloor)
     const begin = previous && logged?.timeline === timeline ? Math.min(since, logged.sequence) : since
-    const wanted = entries.slice(begin)
-    const end = formatPosition({ timeline, sequence: entries.length })
-    const consistentAt = now()
-    const parts = Math.max(1, Math.ceil(wanted.length / entriesPerMember))
     const fails = failing
     failing = false
+    const content = { timeline, begin, entries: entries.slice(begin), consistentAt: now() }
+    return yield* writeBackup(request, ctx, content, fails)
+  }
+
+  /** The members of one backup. */
+  async function* writeBackup(
+    request: BackupRequest,
+    ctx: AdapterContext,
+    { timeline, begin, entries, consistentAt }: LedgerContent,
+    fails: boolean,
+  ): AsyncGenerator<Member, BackupFacts, void> {
+    const end = formatPosition({ timeline, sequence: begin + entries.length })
+    const parts = Math.max(1, Math.ceil(entries.length / entriesPerMember))
     for (let part = 1; part <= parts; part++) {
-      const own = wanted.slice((part - 1) * entriesPerMember, part * entriesPerMember)
+      const own = entries.slice((part - 1) * entriesPerMember, part * entriesPerMember)
       const header: LedgerHeader = {
         ledger: 1,
         part,
@@ -129,7 +144,7 @@ export function ledger(options: LedgerOptions = {}): Ledger {
     return {
       consistentAt,
       position: { ...(request.kind !== 'full' && { begin: formatPosition({ timeline, sequence: begin }) }), end },
-      source: { name: LIVE, engineVersion: '1', details: { entries: entries.length } },
+      source: { name: LIVE, engineVersion: '1', details: { entries: begin + entries.length } },
       method: 'lines',
       notes: [],
     }
@@ -195,6 +210,16 @@ export function ledger(options: LedgerOptions = {}): Ledger {
       }
     },
     backup,
+    async follow(base, { everyMs }, ctx) {
+      const since = parsePosition((base.newestLog ?? base.full.manifest).position.end)
+      const { timeline, entries, logFloor } = live()
+      beginAfter(since, { timeline, sequence: entries.length }, logFloor)
+      const write: FollowedLedger['write'] = (request, own, content) => writeBackup(request, own, content, false)
+      const follower = ledgerFollower({ live, now, write }, since, everyMs, () => followers.delete(follower))
+      followers.add(follower)
+      ctx.signal.addEventListener('abort', () => void follower.source.close(), { once: true })
+      return follower.source
+    },
     restore: (request, ctx) =>
       restore(request, ctx).catch((error: unknown) => {
         throw ctx.signal.aborted ? abortError(ctx.signal) : error
@@ -243,6 +268,10 @@ export function ledger(options: LedgerOptions = {}): Ledger {
     failSource() {
       failing = true
     },
+    killFollowers() {
+      for (const follower of followers) follower.kill()
+    },
+    followers: () => followers.size,
     corrupt() {
       const { entries } = live()
       const [first, second] = entries
@@ -252,14 +281,19 @@ export function ledger(options: LedgerOptions = {}): Ledger {
 }
 
 /** After which entry a backup begins. */
-function beginOf(request: BackupRequest, current: { timeline: number; sequence: number }, logFloor: number): number {
+function beginOf(request: BackupRequest, current: LedgerPosition, logFloor: number): number {
   if (request.kind === 'full' || !request.base) return 0
   const { full, previous } = request.base
   const start = parsePosition((request.kind === 'differential' ? full : previous).manifest.position.end)
+  return beginAfter(start, current, request.kind === 'log' ? logFloor : 0)
+}
+
+/** @throws `BASE_UNUSABLE` when the log no longer goes on after `start` */
+function beginAfter(start: LedgerPosition, current: LedgerPosition, logFloor: number): number {
   if (start.timeline !== current.timeline || start.sequence > current.sequence) {
     throw new BackupError('BASE_UNUSABLE', 'The ledger was restored since the last backup.')
   }
-  if (request.kind === 'log' && start.sequence < logFloor) {
+  if (start.sequence < logFloor) {
     throw new BackupError('BASE_UNUSABLE', 'The log since the last backup is gone.')
   }
   return start.sequence

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { type AdapterSubject, adapterCases, ledgerSubject } from '../src/index.ts'
 import { type Broken, timers } from './broken/adapter.ts'
 import { brokenChains } from './broken/chains.ts'
+import { brokenFollows } from './broken/follows.ts'
 import { brokenRestores } from './broken/restores.ts'
 
 async function failedCases(broken: Broken, only: readonly RegExp[]): Promise<string[]> {
@@ -22,7 +23,7 @@ async function failedCases(broken: Broken, only: readonly RegExp[]): Promise<str
 
 const noticed = new Set<string>()
 
-for (const [fault, patterns, broken] of [...brokenRestores, ...brokenChains]) {
+for (const [fault, patterns, broken] of [...brokenRestores, ...brokenChains, ...brokenFollows]) {
   test(`an adapter that ${fault} is found out`, async () => {
     const failed = await failedCases(broken, patterns)
     for (const name of failed) noticed.add(name)

@@ -38,6 +38,8 @@ export interface AdapterInstance {
   corrupt?(): Promise<void>
   /** Makes it impossible for the next log backup to continue its chain. */
   breakLog?(): Promise<void>
+  /** Ends what follows the log, as a crash would: the child process of `follow`. */
+  killFollower?(): Promise<void>
   /** Shortest time that the engine's clock tells apart, in milliseconds. Default: 20. */
   readonly clockStepMs?: number
 }
@@ -64,7 +66,8 @@ export interface Bench extends AdapterInstance {
 export interface Needs {
   readonly kinds?: readonly BackupKind[]
   readonly pointInTime?: boolean
-  readonly methods?: readonly ('leftovers' | 'failSource' | 'corrupt' | 'breakLog')[]
+  readonly follow?: boolean
+  readonly methods?: readonly ('leftovers' | 'failSource' | 'corrupt' | 'breakLog' | 'killFollower')[]
 }
 
 /** A case whose instance is made before and destroyed after it. */
@@ -99,11 +102,12 @@ export function adapterCase(
 
 function lackOf(
   instance: AdapterInstance,
-  { kinds = [], pointInTime = false, methods = [] }: Needs,
+  { kinds = [], pointInTime = false, follow = false, methods = [] }: Needs,
 ): string | undefined {
   const kind = kinds.find((one) => !instance.adapter.kinds.includes(one))
   if (kind) return `the adapter makes no ${kind} backups`
   if (pointInTime && instance.adapter.pointInTime !== true) return 'the adapter does not restore to a point in time'
+  if (follow && !instance.adapter.follow) return 'the adapter follows no log'
   const method = methods.find((one) => !instance[one])
   return method && `the subject has no ${method}()`
 }
