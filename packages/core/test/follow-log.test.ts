@@ -555,6 +555,38 @@ describe('a source', () => {
     await assertRestores(all, 'copy')
   })
 
+  test('that finds that it cannot go on makes a full', async () => {
+    const all = scenario(3)
+    let refuse = false
+    const adapter = withSource(all.source.adapter, (source) => ({
+      async pending(waitMs) {
+        if (refuse) throw new BackupError('BASE_UNUSABLE', 'Another page size.')
+        return source.pending(waitMs)
+      },
+      async close() {
+        refuse = false
+        await source.close()
+      },
+    }))
+    await following(
+      { plan: all.planWith({ adapter }) },
+      async (followed) => {
+        all.source.append('one')
+        await followed.flush()
+        refuse = true
+        all.source.append('two')
+        await followed.flush()
+        all.source.append('three')
+        await followed.flush()
+      },
+      RARELY,
+    )
+    const { backups } = await listBackups(all.plan)
+    expect(backups.map(({ kind }) => kind)).toEqual(['full', 'log', 'full', 'log'])
+    expect((await manifestOf(all, backups[2]?.id as string)).requested?.reason).toBe('Another page size.')
+    await assertRestores(all, 'copy')
+  })
+
   test('that answers at once that there is nothing does not keep the app from its work', async () => {
     const all = scenario(3)
     let asked = 0

@@ -197,11 +197,17 @@ export interface LogSourceStatus {
   readonly capturedMsAgo: number
 }
 
-/** The log of a database that is being followed. Its calls come one after another, except `status` and `close`. */
+/**
+ * The log of a database that is being followed. Its calls come one after another, except `status` and `close`. Any call
+ * may reject with `BASE_UNUSABLE`; after any other failure it is closed and another one is opened.
+ */
 export interface LogSource {
   /** Rejects when it ended although nobody closed it. Never resolves before `close`. */
   readonly ended: Promise<void>
-  /** Resolves to true when something is pending, to false when after `waitMs` there is still nothing. */
+  /**
+   * Resolves to true when something is pending, to false when after `waitMs` there is still nothing. With 0 it does not
+   * wait but captures at once: all that was committed before the call is then pending.
+   */
   pending(waitMs: number): Promise<boolean>
   /**
    * A log backup of everything that is pending, also of nothing. What it gave is pending again until `committed`.

@@ -155,7 +155,8 @@ export class FollowSession {
     for (;;) {
       const source = await this.#writer.source()
       const beganMs = nowMs()
-      const pending = await source.pending(now ? 0 : this.#waitMs)
+      const pending = await source.pending(now ? 0 : this.#waitMs).catch((error) => this.#writer.refused(error))
+      if (source.signal.aborted) continue
       const idle = !now && nowMs() - this.#loggedMs >= this.#options.idleEveryMs
       if (!pending) this.#record.caughtUp(beganMs)
       if (!pending && !idle) return

@@ -86,14 +86,19 @@ export class LogWriter {
       await this.drop()
       return false
     }
-    try {
-      return await withLock(work, 'followLog', 'write', commit, this.#lock?.key)
-    } catch (error) {
-      if (!isBaseUnusable(error) || this.#work.plan.strictKinds) throw error
-      this.#unusable.set(this.#chain.start.chain, error.message)
-      await this.drop()
-      return false
-    }
+    return withLock(work, 'followLog', 'write', commit, this.#lock?.key).catch((error) => this.refused(error))
+  }
+
+  /**
+   * Takes in that the source cannot go on with its chain; `source` makes a full then.
+   *
+   * @throws any other error, and with `strictKinds` this one too
+   */
+  async refused(error: unknown): Promise<false> {
+    if (!isBaseUnusable(error) || this.#work.plan.strictKinds) throw error
+    this.#unusable.set(this.#chain.start.chain, error.message)
+    await this.drop()
+    return false
   }
 
   /** Lets go of the source; what it has captured and nobody stored is captured again by the next. */
