@@ -11,12 +11,12 @@ import { sqlite } from '../src/index.ts'
 import { addTask, createTasks } from './support/tasks.ts'
 import './support/processes.ts'
 
-async function create(): Promise<AdapterInstance> {
+async function create(journalMode: 'wal' | 'delete'): Promise<AdapterInstance> {
   const folder = await mkdtemp(join(tmpdir(), 'taskflow-sqlite-'))
   const app = join(folder, 'app')
   const file = join(app, 'tasks.db')
   await mkdir(app)
-  createTasks(file, ['one', 'two'])
+  createTasks(file, ['one', 'two'], journalMode)
   const real = sqlite({ file })
   let failing = false
   const adapter: BackupAdapter = {
@@ -43,6 +43,14 @@ async function create(): Promise<AdapterInstance> {
     destroy: () => rm(folder, { recursive: true, force: true }),
     async leftovers() {
       return (await readdir(app)).filter((name) => !/^tasks\.db(-wal|-shm|\.before-restore-.*)?$/.test(name))
+    },
+    async breakLog() {
+      const database = new Database(file)
+      database.pragma('journal_mode = delete')
+      database.pragma('page_size = 8192')
+      database.exec('VACUUM')
+      database.pragma(`journal_mode = ${journalMode}`)
+      database.close()
     },
     async failSource() {
       failing = true
@@ -71,6 +79,6 @@ function spawnToKill(ctx: AdapterContext): AdapterContext['spawn'] {
   return spawn as AdapterContext['spawn']
 }
 
-describe('the contract of adapters', () => {
-  runCases(adapterCases, { create }, test)
+describe.each(['wal', 'delete'] as const)('the contract of adapters, in %s mode', (journalMode) => {
+  runCases(adapterCases, { create: () => create(journalMode) }, test)
 })

@@ -29,6 +29,9 @@ const VERBS: Step = async ({ library }, { file, backups, temporaryDirectory }) =
     const plan = defineBackupPlan({ name: 'tasks', adapter, destinations: [directory(backups)], temporaryDirectory })
     const context = { ...plan.runtime, signal: new AbortController().signal, onProgress: () => {}, onWarning: () => {} }
     await createBackup(plan)
+    await createBackup(plan, { kind: 'log' })
+    await createBackup(plan, { kind: 'differential' })
+    await createBackup(plan)
     await listBackups(plan)
     await planRecovery(plan)
     for (const level of ['stored', 'decoded', 'restored'] as const) await verifyBackup(plan, { level })

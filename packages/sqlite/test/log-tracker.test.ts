@@ -223,6 +223,27 @@ describe('followed', () => {
   })
 })
 
+test('nothing of the database changes by looking', async ({ place }) => {
+  const app = await startApp(place)
+  const tracking = track(place, stateOf(place.file), { limits: { sealBytes: 1 } })
+  await write(app, 3)
+  const reader = await place.agent() // has no connection whose locks it could drop
+  const contents = (): Promise<string[]> =>
+    reader.run(
+      ({ fs }, file) => [file, `${file}-wal`].map((path) => fs.readFileSync(path).toString('base64')),
+      place.file,
+    )
+  const [mainBefore, logBefore] = await contents()
+  expect(hows(await tracking.lookAndCheck())).toEqual(['log'])
+  const [mainAfter, logAfter] = await contents()
+  expect(logAfter).toBe(logBefore)
+  expect(mainAfter).not.toBe(mainBefore) // the checkpoint of a seal, which any connection may do at any time
+  await tracking.lookAndCheck()
+  expect(await contents()).toEqual([mainAfter, logAfter])
+  await exec(app, 'PRAGMA wal_checkpoint(PASSIVE)')
+  expect(await contents()).toEqual([mainAfter, logAfter]) // it did what the app’s own would have done
+})
+
 describe('begun again', () => {
   const restart = async (
     place: Place,

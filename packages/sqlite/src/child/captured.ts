@@ -1,5 +1,5 @@
 import type { Compression, LogGap, SentFacts } from '@taskflow-backup/core'
-import { encodeIndex, type Step } from '../changes/format.ts'
+import { encodeIndex, type LogMark, type Step } from '../changes/format.ts'
 import { hashPage, PageTable } from '../changes/page-table.ts'
 import { ChangeStore, pagesOf } from './change-store.ts'
 import type { Base } from './read-base.ts'
@@ -60,6 +60,8 @@ export class Captured {
   #committedCommit: number
   #committedAt: number
   #lastLookAt: number
+  /** Where the write-ahead log was at the last look, if that is known. */
+  #lastMark: LogMark | undefined
 
   constructor(base: Start, temporaryDirectory: string, historyBytes = HISTORY_BYTES) {
     this.#temporaryDirectory = temporaryDirectory
@@ -70,6 +72,7 @@ export class Captured {
     this.#committedCommit = base.lastCommit
     this.#committedAt = base.capturedAt
     this.#lastLookAt = base.notBefore
+    this.#lastMark = base.mark
   }
 
   /** The newest state. */
@@ -137,6 +140,7 @@ export class Captured {
   ): void {
     const spanMs = capturedAt - this.#lastLookAt
     this.#lastLookAt = capturedAt
+    this.#lastMark = mark
     const commits = this.#store.openCommits
     if (commits === 0) return
     const states = this.#openStates.length === commits ? this.#openStates : [this.#table.state]
@@ -207,6 +211,7 @@ export class Captured {
   #nothing(capturedAt: number): Step {
     const state = this.#committedTable.state
     const firstCommit = this.#committedCommit + 1
+    const mark = this.isPending ? this.#steps[this.#committed - 1]?.mark : this.#lastMark
     return {
       lookedAt: capturedAt,
       capturedAt,
@@ -216,6 +221,7 @@ export class Captured {
       firstCommit,
       lastCommit: firstCommit - 1,
       commits: [],
+      ...(mark && { mark }),
     }
   }
 

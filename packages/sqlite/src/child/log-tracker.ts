@@ -112,8 +112,13 @@ export class LogTracker {
   }
 
   database(): DatabaseFacts {
-    const { database } = this.#opened as Opened
-    return { ...database, pageCount: this.#captured.table.pageCount }
+    const { database, source } = this.#opened as Opened
+    const { pageCount } = this.#captured.table
+    try {
+      return { ...describeDatabase(source, this.#settings.busyTimeoutMs), pageCount }
+    } catch {
+      return { ...database, pageCount } // busy just now
+    }
   }
 
   /**
@@ -229,7 +234,7 @@ export class LogTracker {
     if (!log) {
       // Emptied by a checkpoint, which cannot pass by us.
       if (!this.#held) return NOT_HELD
-      this.#captured.endStep(before, { lookedAt, capturedAt, how: 'log' })
+      this.#endEmpty(lookedAt, capturedAt)
       return undefined
     }
     const begin = beginOf(log.header)
@@ -243,7 +248,7 @@ export class LogTracker {
     if (!isFirm) return NOT_HELD
     if (frames === from.frame) {
       this.#mark = from
-      this.#captured.endStep(before, { lookedAt, capturedAt, how: 'log' })
+      this.#endEmpty(lookedAt, capturedAt)
       return undefined
     }
     const verified = verifyFrames(log.fd, log.header, from, frames, pageSize)
@@ -254,6 +259,11 @@ export class LogTracker {
     })
     this.#mark = verified.mark
     return undefined
+  }
+
+  #endEmpty(lookedAt: number, capturedAt: number): void {
+    const mark = this.#mark
+    this.#captured.endStep(this.#captured.table.state, { lookedAt, capturedAt, how: 'log', ...(mark && { mark }) })
   }
 
   /** What was begun to be stored and could not be, cannot stay half done. */
@@ -272,8 +282,7 @@ export class LogTracker {
     const version = versionOf(source)
     if (this.#compared?.version === version) {
       const now = this.#clock.now()
-      const before = this.#captured.table.state
-      this.#captured.endStep(before, { lookedAt: now, capturedAt: now, how: 'comparison' })
+      this.#endEmpty(now, now)
       return undefined
     }
     if (this.#compared && performance.now() < this.#compared.restUntilMs) return undefined
@@ -303,6 +312,9 @@ export class LogTracker {
     try {
       const image = await openImage({ ...source, connection }, this.#settings) // which closes it
       const capturedAt = this.#clock.now()
+      // Only of a single pass is it known where it stands in the log.
+      if (pins && this.#follow && image.method !== 'single-pass')
+        throw cannotFollow(source.file, image.notes.join(' ') || image.method)
       if (image.pageSize !== this.#captured.table.pageSize)
         throw new BackupError('BASE_UNUSABLE', `${source.file} has another page size now.`)
       pins?.pinNext()
