@@ -9,6 +9,10 @@ export const ERROR_CODES = {
   // The caller
   PLAN_INVALID: ['The plan has bad options.', 'Correct every option that the message names.'],
   OPTIONS_INVALID: ['The call has bad options.', 'Correct what the message names; nothing was touched.'],
+  MERGE_UNSUPPORTED: [
+    'The adapter cannot make one log backup of several.',
+    'Leave `mergeLogs` out for this engine; `pruneBackups` removes what is too old.',
+  ],
   KIND_UNSUPPORTED: [
     'The adapter cannot make this kind of backup.',
     'Ask for a kind that the adapter lists in `kinds`.',

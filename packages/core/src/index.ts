@@ -57,6 +57,7 @@ export { type FollowLogOptions, followLog, type LogFollowing } from './verbs/fol
 export type { FollowMergeOptions } from './verbs/follow-merge.ts'
 export { holdBackup, releaseBackup } from './verbs/hold-backup.ts'
 export { listBackups } from './verbs/list-backups.ts'
+export { type MergedLog, type MergeOptions, type MergeResult, mergeLogs } from './verbs/merge-logs.ts'
 export { planRecovery, type RecoveryPlan, type RecoveryTarget } from './verbs/plan-recovery.ts'
 export {
   type DestinationPrune,

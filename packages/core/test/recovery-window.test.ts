@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { type BackupKind, createBackup, planRecovery, recoveryWindow } from '../src/index.ts'
+import {
+  type BackupFacts,
+  type BackupKind,
+  createBackup,
+  mergeLogs,
+  planRecovery,
+  recoveryWindow,
+} from '../src/index.ts'
 import { scenario } from './support/scenario.ts'
 
 type Scene = ReturnType<typeof scenario>
@@ -73,5 +80,89 @@ describe('recoveryWindow', () => {
       const at = new Date((after.getTime() + until.getTime()) / 2)
       expect((await planRecovery(scene.plan, { at })).reachedAt).toEqual(after)
     }
+  })
+
+  describe('of an engine whose logs hold captured moments', () => {
+    /** A plan whose logs say what `tell` gives for the nth of them. */
+    function telling(scene: Scene, tell: (nth: number, at: Date) => Partial<BackupFacts>) {
+      const { adapter } = scene.plan
+      let logs = 0
+      return scene.planWith({
+        adapter: {
+          ...adapter,
+          pointInTime: 'captured',
+          async *backup(request, ctx) {
+            const facts = yield* adapter.backup(request, ctx)
+            return request.kind === 'log' ? { ...facts, ...tell(++logs, facts.consistentAt) } : facts
+          },
+        },
+      })
+    }
+    const before = (at: Date, ms: number): string => new Date(at.getTime() - ms).toISOString()
+
+    test('not every moment is reachable, and the coarsest log says how far apart those are', async () => {
+      const scene = scenario(1)
+      const plan = telling(scene, (nth) => ({ resolutionMs: nth === 2 ? 5000 : 1000 }))
+      const made = await history({ ...scene, plan }, ['full', 'log', 'log', 'differential', 'log'])
+      const { chains } = await recoveryWindow(plan)
+      expect(chains).toMatchObject([
+        { stretches: [{ from: made[0]?.at, to: made[4]?.at, everyMoment: false, resolutionMs: 5000 }], gaps: [] },
+      ])
+    })
+
+    test('a gap inside a log ends a stretch and begins the next one', async () => {
+      const scene = scenario(1)
+      const plan = telling(scene, (nth, at) => ({
+        resolutionMs: nth * 1000,
+        ...(nth === 2 && { gaps: [{ after: before(at, 30_000), until: before(at, 10_000), reason: 'It was off.' }] }),
+      }))
+      const [full, one, two, three] = await history({ ...scene, plan }, ['full', 'log', 'log', 'log'])
+      const after = new Date(before(two?.at as Date, 30_000))
+      const until = new Date(before(two?.at as Date, 10_000))
+      const [chain] = (await recoveryWindow(plan)).chains
+      expect(chain).toMatchObject({
+        stretches: [
+          { from: full?.at, to: after, resolutionMs: 2000, backups: [full?.id, one?.id, two?.id] },
+          { from: until, to: three?.at, resolutionMs: 3000, backups: [full, one, two, three].map((it) => it?.id) },
+        ],
+        gaps: [{ after, until, reason: 'It was off.' }],
+      })
+    })
+
+    test('a differential inside a gap is a stretch of its own, and one beside it none', async () => {
+      const scene = scenario(1)
+      const plan = telling(scene, (nth, at) =>
+        nth === 1 ? { gaps: [{ after: before(at, 110_000), until: at.toISOString(), reason: 'It was off.' }] } : {},
+      )
+      const kinds = ['full', 'differential', 'log', 'differential', 'log'] as const
+      const [full, inside, log, , last] = await history({ ...scene, plan }, kinds)
+      const [chain] = (await recoveryWindow(plan)).chains
+      expect(chain?.stretches).toMatchObject([
+        { from: full?.at, to: new Date(before(log?.at as Date, 110_000)) },
+        { from: inside?.at, to: inside?.at, backups: [full?.id, inside?.id] },
+        { from: log?.at, to: last?.at },
+      ])
+      expect(chain?.gaps).toMatchObject([{ until: inside?.at }, { after: inside?.at, until: log?.at }])
+    })
+
+    test('merged logs beside what they were made of change nothing', async () => {
+      const scene = scenario(1)
+      const plan = telling(scene, () => ({ resolutionMs: 1000 }))
+      await history({ ...scene, plan }, ['full', 'log', 'log', 'log'])
+      const [before] = (await recoveryWindow(plan)).chains
+      const fails = [
+        {
+          kind: 'error',
+          when: ({ operation, key }: { operation: string; key: string }) =>
+            operation === 'delete' && key.includes('-log/'),
+        },
+      ] as const
+      scene.first.restart(fails)
+      scene.second.restart(fails)
+      expect(await mergeLogs(plan, { most: 3 })).toMatchObject({ merged: { length: 1 }, removed: [] })
+      const [after] = (await recoveryWindow(plan)).chains
+      expect([after?.first, after?.last, after?.gaps]).toEqual([before?.first, before?.last, []])
+      expect(after?.stretches).toHaveLength(1)
+    })
   })
 })

@@ -120,6 +120,33 @@ describe('planRecovery', () => {
     expect(await codeOf(planRecovery(scene.plan))).toBe('POINT_UNREACHABLE')
   })
 
+  test('a log of no change tells until when nothing happened', async () => {
+    const scene = scenario(3)
+    const { plan, advance } = scene
+    const full = await createBackup(plan)
+    advance(60_000)
+    const still = await createBackup(plan, { kind: 'log' })
+    const at = new Date(still.manifest.consistentAt)
+    for (const target of [{}, { at }, { id: still.id }]) {
+      const recovery = await planRecovery(plan, target)
+      expect(recovery.backups.map(({ id }) => id)).toEqual([full.id])
+      expect(recovery.reachedAt).toEqual(at)
+    }
+    const middle = new Date(at.getTime() - 30_000)
+    expect((await planRecovery(plan, { at: middle })).reachedAt).toEqual(new Date(full.manifest.consistentAt))
+  })
+
+  test('a damaged log stops only what needs it', async () => {
+    const scene = scenario(3)
+    const made = await history(scene, KINDS.slice(0, 5))
+    const [, log] = made
+    for (const storage of [scene.first, scene.second])
+      await storage.put(`books/${log?.id}/manifest.json`, Buffer.from('{}'))
+    // The differential after it holds the same.
+    expect((await planRecovery(scene.plan)).backups.at(-1)?.id).toBe(made.at(-1)?.id)
+    expect(await codeOf(planRecovery(scene.plan, { at: log?.at as Date }))).toBe('MANIFEST_DAMAGED')
+  })
+
   test('reads a damaged manifest from the next destination, with a warning', async () => {
     const scene = scenario(3)
     const [full] = await history(scene, ['full'])

@@ -1,6 +1,7 @@
 import { chainCases } from './adapter/chain-cases.ts'
 import { faultCases } from './adapter/fault-cases.ts'
 import { followCases } from './adapter/follow-cases.ts'
+import { mergeCases } from './adapter/merge-cases.ts'
 import { restoreCases } from './adapter/restore-cases.ts'
 import type { AdapterSubject } from './adapter/subject.ts'
 import type { ConformanceCase } from './conformance-case.ts'
@@ -20,5 +21,6 @@ export const adapterCases: readonly ConformanceCase<AdapterSubject>[] = [
   ...restoreCases,
   ...chainCases,
   ...followCases,
+  ...mergeCases,
   ...faultCases,
 ]

@@ -21,6 +21,8 @@ export interface LedgerHeader {
   readonly end: string
   /** Entries in this member. */
   readonly count: number
+  /** In a log that was thinned: the only moments inside it that can be restored to, ISO 8601. */
+  readonly moments?: readonly string[]
 }
 
 /** Writes one member: a line of JSON for the header, one for each entry, and one for the hash. */

@@ -8,6 +8,7 @@ import {
   type BackupRequest,
   type Finding,
   type Member,
+  type OpenBackup,
   type RestoreRequest,
   type StagedRestore,
   type UndoRecord,
@@ -28,6 +29,7 @@ import {
   readMember,
   writeMember,
 } from './ledger-format.ts'
+import { mergeLogs, rollForward, type Written } from './ledger-logs.ts'
 
 /** What {@link ledger} takes. */
 export interface LedgerOptions {
@@ -35,6 +37,8 @@ export interface LedgerOptions {
   readonly now?: () => Date
   /** Entries in one member of a backup; more than this make a second one. Default: 50. */
   readonly entriesPerMember?: number
+  /** What the adapter says of itself; of `captured` its logs can be thinned by `mergeLogs`. Default: true. */
+  readonly pointInTime?: true | 'captured'
 }
 
 /** A small database engine in memory: an append-only list of committed entries. */
@@ -80,7 +84,7 @@ const ENGINE = 'ledger'
  * ```
  */
 export function ledger(options: LedgerOptions = {}): Ledger {
-  const { now = () => new Date(), entriesPerMember = 50 } = options
+  const { now = () => new Date(), entriesPerMember = 50, pointInTime = true } = options
   const databases = new Map<string, Database>([[LIVE, { timeline: 1, entries: [], logFloor: 0 }]])
   let timelines = 1
   let names = 0
@@ -106,6 +110,29 @@ export function ledger(options: LedgerOptions = {}): Ledger {
   }
 
   const followers = new Set<LedgerFollower>()
+  /** The members of a backup of `entries` between two positions. */
+  function* membersOf(
+    request: BackupRequest,
+    { entries, begin, end, moments }: Written,
+    ctx: AdapterContext,
+    fails = false,
+  ): Generator<Member> {
+    const parts = Math.max(1, Math.ceil(entries.length / entriesPerMember))
+    for (let part = 1; part <= parts; part++) {
+      const own = entries.slice((part - 1) * entriesPerMember, part * entriesPerMember)
+      const header: LedgerHeader = {
+        ledger: 1,
+        part,
+        parts,
+        begin,
+        end,
+        count: own.length,
+        ...(moments && { moments }),
+      }
+      const lines = untilAborted(writeMember(header, own), ctx, fails && part === parts ? 1 : undefined)
+      yield { name: `${request.fileStem}.part-${part}.jsonl`, body: Readable.from(lines, { objectMode: false }) }
+    }
+  }
 
   async function* backup(request: BackupRequest, ctx: AdapterContext): AsyncGenerator<Member, BackupFacts, void> {
     const { timeline, entries, logFloor } = live()
@@ -119,35 +146,33 @@ export function ledger(options: LedgerOptions = {}): Ledger {
     return yield* writeBackup(request, ctx, content, fails)
   }
 
-  /** The members of one backup. */
+  /** The members of one backup, and its facts. */
   async function* writeBackup(
     request: BackupRequest,
     ctx: AdapterContext,
     { timeline, begin, entries, consistentAt }: LedgerContent,
     fails: boolean,
   ): AsyncGenerator<Member, BackupFacts, void> {
+    const from = formatPosition({ timeline, sequence: begin })
     const end = formatPosition({ timeline, sequence: begin + entries.length })
-    const parts = Math.max(1, Math.ceil(entries.length / entriesPerMember))
-    for (let part = 1; part <= parts; part++) {
-      const own = entries.slice((part - 1) * entriesPerMember, part * entriesPerMember)
-      const header: LedgerHeader = {
-        ledger: 1,
-        part,
-        parts,
-        begin: formatPosition({ timeline, sequence: begin }),
-        end,
-        count: own.length,
-      }
-      const lines = untilAborted(writeMember(header, own), ctx, fails && part === parts ? 1 : undefined)
-      yield { name: `${request.fileStem}.part-${part}.jsonl`, body: Readable.from(lines, { objectMode: false }) }
-    }
+    yield* membersOf(request, { entries, begin: from, end }, ctx, fails)
     return {
       consistentAt,
-      position: { ...(request.kind !== 'full' && { begin: formatPosition({ timeline, sequence: begin }) }), end },
+      position: { ...(request.kind !== 'full' && { begin: from }), end },
       source: { name: LIVE, engineVersion: '1', details: { entries: begin + entries.length } },
       method: 'lines',
       notes: [],
     }
+  }
+
+  async function* merge(
+    logs: readonly OpenBackup[],
+    request: BackupRequest & { readonly resolutionMs?: number },
+    ctx: AdapterContext,
+  ): AsyncGenerator<Member, BackupFacts, void> {
+    const { written, facts } = await mergeLogs(logs, request.resolutionMs)
+    yield* membersOf(request, written, ctx)
+    return facts
   }
 
   async function restore({ backups, target, at }: RestoreRequest, ctx: AdapterContext): Promise<StagedRestore> {
@@ -157,25 +182,7 @@ export function ledger(options: LedgerOptions = {}): Ledger {
     if (target.kind === 'place' && !target.overwrite && databases.has(place)) {
       throw new BackupError('TARGET_EXISTS', `There is a ledger "${place}" already.`)
     }
-    const entries: LedgerEntry[] = []
-    let timeline = 0
-    for (const one of backups) {
-      let parts = 0
-      for (const { name } of one.manifest.members) {
-        ctx.signal.throwIfAborted()
-        const { header, entries: own } = await readMember(await one.open(name))
-        const damaged = header.part !== ++parts || header.parts !== one.manifest.members.length
-        if (damaged)
-          throw new BackupError('MEMBER_DAMAGED', `${name} is part ${header.part} of ${header.parts}, not ${parts}.`)
-        timeline = parsePosition(header.end).timeline
-        const from = own[0]?.sequence
-        if (from !== undefined && from > entries.length + 1) {
-          throw new BackupError('MEMBER_DAMAGED', `Entries ${entries.length + 1} to ${from - 1} are missing.`)
-        }
-        entries.push(...own.filter(({ sequence }) => sequence > entries.length))
-      }
-    }
-    const kept = at ? entries.filter((entry) => new Date(entry.at) <= at) : entries
+    const { entries: kept, timeline } = await rollForward(backups, at, ctx.signal)
     const location = `${place}.staged-${++names}`
     ctx.signal.throwIfAborted()
     databases.set(location, { timeline, entries: kept, logFloor: 0 })
@@ -199,7 +206,7 @@ export function ledger(options: LedgerOptions = {}): Ledger {
   const adapter: BackupAdapter = {
     engine: ENGINE,
     kinds: ['full', 'differential', 'log'],
-    pointInTime: true,
+    pointInTime,
     async describe() {
       const { entries } = live()
       return {
@@ -220,6 +227,7 @@ export function ledger(options: LedgerOptions = {}): Ledger {
       ctx.signal.addEventListener('abort', () => void follower.source.close(), { once: true })
       return follower.source
     },
+    merge,
     restore: (request, ctx) =>
       restore(request, ctx).catch((error: unknown) => {
         throw ctx.signal.aborted ? abortError(ctx.signal) : error

@@ -3,6 +3,7 @@ import { type AdapterSubject, adapterCases, ledgerSubject } from '../src/index.t
 import { type Broken, timers } from './broken/adapter.ts'
 import { brokenChains } from './broken/chains.ts'
 import { brokenFollows } from './broken/follows.ts'
+import { brokenMerges } from './broken/merges.ts'
 import { brokenRestores } from './broken/restores.ts'
 
 async function failedCases(broken: Broken, only: readonly RegExp[]): Promise<string[]> {
@@ -23,7 +24,7 @@ async function failedCases(broken: Broken, only: readonly RegExp[]): Promise<str
 
 const noticed = new Set<string>()
 
-for (const [fault, patterns, broken] of [...brokenRestores, ...brokenChains, ...brokenFollows]) {
+for (const [fault, patterns, broken] of [...brokenRestores, ...brokenChains, ...brokenFollows, ...brokenMerges]) {
   test(`an adapter that ${fault} is found out`, async () => {
     const failed = await failedCases(broken, patterns)
     for (const name of failed) noticed.add(name)

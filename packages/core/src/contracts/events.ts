@@ -1,7 +1,14 @@
 import type { BackupKind, VerificationLevel } from './backup.ts'
 
 /** The verb that an event belongs to. */
-export type Verb = 'createBackup' | 'verifyBackup' | 'restoreBackup' | 'undoRestore' | 'pruneBackups' | 'followLog'
+export type Verb =
+  | 'createBackup'
+  | 'verifyBackup'
+  | 'restoreBackup'
+  | 'undoRestore'
+  | 'pruneBackups'
+  | 'mergeLogs'
+  | 'followLog'
 
 interface EventBase {
   readonly plan: string

@@ -16,6 +16,10 @@ export interface Start {
   readonly base?: NonNullable<BackupRequest['base']>
   /** Start of the chain's newest backup: this one's is later, whatever the clock says, so that their ids stay in order. */
   readonly after?: Date
+  /** Instead of now: for a backup that takes the place of others. Nothing in the chain may have this time. */
+  readonly startedAt?: Date
+  /** What its manifest says that it continues. Default: what `base` says. */
+  readonly continues?: NonNullable<Manifest['base']>
   /** Optional destinations that do not hold the chain. */
   readonly without?: ReadonlySet<string>
 }
@@ -40,7 +44,10 @@ export async function makeBackup(
   source: BackupSource = (request, ctx) => work.plan.adapter.backup(request, ctx),
 ): Promise<MadeBackup> {
   const { plan } = work
-  const startedAt = new Date(Math.max(plan.runtime.now().getTime(), (start.after?.getTime() ?? 0) + 1))
+  const laterThanMs = start.after?.getTime() ?? 0
+  const startedAt = start.startedAt ?? new Date(Math.max(plan.runtime.now().getTime(), laterThanMs + 1))
+  const { base } = start
+  const continues = start.continues ?? (base && { full: base.full.manifest.id, previous: base.previous.manifest.id })
   const chain = start.chain ?? newChainName(startedAt, plan.runtime.randomId(4))
   const id = newBackupId(chain, startedAt, start.kind)
   work.emit({ type: 'started', backupId: id, kind: start.kind })
@@ -54,7 +61,7 @@ export async function makeBackup(
       startedAt,
       fileStem: fileStem(plan.name, startedAt),
       compression: plan.compression,
-      ...(start.base && { base: start.base }),
+      ...(base && { base }),
     }
     const facts = await readSource(
       () => source(request, work.adapterContext('reading', signal)),
@@ -76,7 +83,7 @@ export async function makeBackup(
       chain,
       kind: start.kind,
       ...(start.requested && { requested: start.requested }),
-      ...(start.base && { base: { full: start.base.full.manifest.id, previous: start.base.previous.manifest.id } }),
+      ...(continues && { base: continues }),
       engine: { name: plan.adapter.engine, version: facts.source.engineVersion },
       startedAt: startedAt.toISOString(),
       consistentAt: facts.consistentAt.toISOString(),

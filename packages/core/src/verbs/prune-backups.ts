@@ -1,19 +1,18 @@
-import { byTime, type DestinationListing, listDestination } from '../catalog.ts'
-import type { CatalogEntry, JsonValue } from '../contracts/backup.ts'
+import { type DestinationListing, listDestination } from '../catalog.ts'
+import type { JsonValue } from '../contracts/backup.ts'
 import type { Decision } from '../contracts/policy.ts'
 import type { ObjectInfo, Storage } from '../contracts/storage.ts'
 import { BackupError, throwIfAborted, toBackupError } from '../errors.ts'
-import { manifestKey, meaningOf } from '../layout.ts'
+import { meaningOf } from '../layout.ts'
 import type { Lock } from '../lock.ts'
-import { inOrder } from '../pipeline/in-order.ts'
 import type { BackupPlan, Destination } from '../plan.ts'
 import { decideRetention } from '../retention/decide.ts'
 import { type Forget, forgetLast } from './forget-backup.ts'
+import { removeBackups } from './remove-backups.ts'
 import { runVerb, type VerbOptions, withLock } from './run.ts'
 
 /** A half-written object outside of backups may belong to a reader that renews its lock right now. */
 const PARTIAL_GRACE_MS = 60_000
-const CHAINS_IN_FLIGHT = 8
 
 export interface PruneBackupsOptions extends VerbOptions {
   /** Only say what would be removed. Default: false. */
@@ -150,39 +149,19 @@ function outcomeOf(
 
 async function remove(
   plan: BackupPlan,
-  { told, storage, listing: { backups, keys }, leftovers }: Outcome,
+  { told, storage, listing, leftovers }: Outcome,
   signal: AbortSignal,
   lock: Pick<Lock, 'assertHeld'>,
   forget: Forget,
 ): Promise<void> {
   const removed = new Set(told.removed)
-  const chains = new Map<string, CatalogEntry[]>()
-  for (const backup of backups
-    .filter(({ id }) => removed.has(id))
-    .sort(byTime)
-    .reverse()) {
-    const chain = chains.get(backup.chain)
-    if (chain) chain.push(backup)
-    else chains.set(backup.chain, [backup])
-  }
-  const remove = async (key: string): Promise<void> => {
+  const going = listing.backups.filter(({ id }) => removed.has(id))
+  await lock.assertHeld()
+  await removeBackups({ plan: plan.name, name: told.name, storage, keys: listing.keys }, going, forget, signal)
+  for (const { key } of leftovers) {
     throwIfAborted(signal)
     await storage.delete(key)
   }
-  await lock.assertHeld()
-  const deletes = inOrder([...chains.values()], CHAINS_IN_FLIGHT, async (newestFirst) => {
-    // One after another: this order keeps what is listed whole when a prune is killed in between.
-    for (const entry of newestFirst) {
-      throwIfAborted(signal)
-      await forget(told.name, entry)
-      await remove(manifestKey(plan.name, entry.id))
-    }
-    for (const { id } of newestFirst) {
-      for (const key of keys.get(id) ?? []) if (key !== manifestKey(plan.name, id)) await remove(key)
-    }
-  })
-  for await (const _ of deletes);
-  for (const { key } of leftovers) await remove(key)
 }
 
 function refuseFailures(failures: readonly DestinationFailure[]): void {

@@ -177,7 +177,7 @@ export async function discard({ warn }: Work, staged: StagedRestore): Promise<vo
 }
 
 /** Failures that another destination may not have. */
-function isAboutDestination({ code }: BackupError): boolean {
+export function isAboutDestination({ code }: BackupError): boolean {
   return code === 'MEMBER_DAMAGED' || code === 'OBJECT_MISSING' || code.startsWith('STORAGE_')
 }
 

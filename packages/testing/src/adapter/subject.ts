@@ -67,7 +67,10 @@ export interface Needs {
   readonly kinds?: readonly BackupKind[]
   readonly pointInTime?: boolean
   readonly follow?: boolean
-  readonly methods?: readonly ('leftovers' | 'failSource' | 'corrupt' | 'breakLog' | 'killFollower')[]
+  /** Whether its logs can be restored to moments inside them, be it all or those that were captured. */
+  readonly moments?: boolean
+  /** Of the subject; `merge` of its adapter. */
+  readonly methods?: readonly ('leftovers' | 'failSource' | 'corrupt' | 'breakLog' | 'killFollower' | 'merge')[]
 }
 
 /** A case whose instance is made before and destroyed after it. */
@@ -102,13 +105,15 @@ export function adapterCase(
 
 function lackOf(
   instance: AdapterInstance,
-  { kinds = [], pointInTime = false, follow = false, methods = [] }: Needs,
+  { kinds = [], pointInTime = false, follow = false, moments = false, methods = [] }: Needs,
 ): string | undefined {
   const kind = kinds.find((one) => !instance.adapter.kinds.includes(one))
   if (kind) return `the adapter makes no ${kind} backups`
   if (pointInTime && instance.adapter.pointInTime !== true) return 'the adapter does not restore to a point in time'
   if (follow && !instance.adapter.follow) return 'the adapter follows no log'
-  const method = methods.find((one) => !instance[one])
+  if (moments && instance.adapter.pointInTime === false) return 'the adapter restores a log only to its end'
+  const method = methods.find((one) => !(one === 'merge' ? instance.adapter.merge : instance[one]))
+  if (method === 'merge') return 'the adapter does not merge logs'
   return method && `the subject has no ${method}()`
 }
 

@@ -1,0 +1,105 @@
+import { listDestination } from '../catalog.ts'
+import type { CatalogEntry, Manifest } from '../contracts/backup.ts'
+import { BackupError, throwIfAborted, toBackupError } from '../errors.ts'
+import { memberKey } from '../layout.ts'
+import type { ManifestReader } from '../manifest-reader.ts'
+import { checkStored } from '../pipeline/member.ts'
+import type { Destination } from '../plan.ts'
+import type { ChainOfLogs } from './find-merges.ts'
+import { type Forget, forgetLast } from './forget-backup.ts'
+import { supersededLogs } from './plan-merges.ts'
+import { removeBackups } from './remove-backups.ts'
+import { type Work, withLock } from './run.ts'
+
+export interface Removal {
+  readonly removed: readonly string[]
+  readonly waiting: readonly string[]
+}
+
+/**
+ * Removes the logs for which merged ones stand, in each destination by what it holds itself, once what stands for them
+ * has been read back from there. Does not wait for restores that may be reading them.
+ */
+export async function removeSuperseded(
+  work: Work,
+  manifests: ManifestReader,
+  chains: readonly ChainOfLogs[],
+): Promise<Removal> {
+  const { plan } = work
+  const ids = new Set(chains.flatMap(({ superseded }) => [...superseded.keys()]))
+  if (ids.size === 0) return { removed: [], waiting: [] }
+  const removed = new Set<string>()
+  const now = { ...work, plan: { ...plan, lockWaitMs: 0 } }
+  try {
+    await withLock(now, 'mergeLogs', 'exclusive', async (signal, lock) => {
+      const forget = await forgetLast(plan, work.adapterContext('removing', signal))
+      for (const destination of plan.destinations.filter(({ storage }) => !storage.capabilities.readOnly)) {
+        await lock.assertHeld()
+        try {
+          for (const id of await removeFrom(work, destination, manifests, chains, forget, signal)) removed.add(id)
+        } catch (thrown) {
+          throwIfAborted(signal)
+          const error = toBackupError(thrown, 'STORAGE_FAILED', 'Removing failed')
+          work.warn(`Merged logs could not be removed from ${destination.name}: ${error.message}`, error.code)
+        }
+      }
+    })
+  } catch (error) {
+    // Somebody reads: the next merge removes them.
+    if (!(error instanceof BackupError) || error.code !== 'PLAN_LOCKED') throw error
+  }
+  return { removed: [...removed].sort(), waiting: [...ids].filter((id) => !removed.has(id)).sort() }
+}
+
+async function removeFrom(
+  work: Work,
+  destination: Destination,
+  manifests: ManifestReader,
+  chains: readonly ChainOfLogs[],
+  forget: Forget,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const { plan } = work
+  const { backups, keys } = await listDestination(plan.name, destination)
+  const going: CatalogEntry[] = []
+  for (const { chain } of chains.filter(({ superseded }) => superseded.size > 0)) {
+    const entries = backups.filter((backup) => backup.chain === chain && backup.kind === 'log' && !backup.held)
+    const logs: Manifest[] = []
+    for await (const [, manifest] of manifests.readEach(entries)) {
+      if (!(manifest instanceof BackupError)) logs.push(manifest)
+    }
+    const superseded = supersededLogs(plan.adapter, logs)
+    const whole = new Set<string>()
+    for (const id of new Set(superseded.values())) {
+      const log = logs.find((one) => one.id === id) as Manifest
+      if (await isWhole(work, destination, log, signal)) whole.add(id)
+    }
+    going.push(...entries.filter(({ id }) => whole.has(superseded.get(id) ?? '')))
+  }
+  await removeBackups(
+    { plan: plan.name, name: destination.name, storage: destination.storage, keys },
+    going,
+    forget,
+    signal,
+  )
+  return going.map(({ id }) => id)
+}
+
+async function isWhole(
+  { warn }: Work,
+  { name, storage }: Destination,
+  log: Manifest,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    for (const member of log.members) {
+      await checkStored(member, await storage.get(memberKey(log.plan, log.id, member.file), { signal }), () => {})
+    }
+    return true
+  } catch (thrown) {
+    throwIfAborted(signal)
+    const error = toBackupError(thrown, 'STORAGE_FAILED', 'It cannot be read')
+    warn(`${log.id} in ${name} cannot stand for the logs that it was made of: ${error.message}`, error.code)
+    return false
+  }
+}
