@@ -21,7 +21,6 @@ async function create(journalMode: 'wal' | 'delete'): Promise<AdapterInstance> {
   let failing = false
   const adapter: BackupAdapter = {
     ...real,
-    kinds: ['full'], // a restore takes no other kind yet
     backup(request, ctx) {
       if (!failing) return real.backup(request, ctx)
       failing = false

@@ -3,6 +3,7 @@ import type { BackupPlan } from '../plan.ts'
 import type { FollowHealth } from './follow-health.ts'
 import type { FollowMergeOptions, MergeLogs } from './follow-merge.ts'
 import { FollowSession, type FollowTiming } from './follow-session.ts'
+import { mergeLogs } from './merge-logs.ts'
 import { runVerb, type VerbOptions } from './run.ts'
 
 export interface FollowLogOptions extends VerbOptions {
@@ -44,6 +45,7 @@ const PARTS: FollowParts = {
   mostRetryMs: 30_000,
   mostWaitMs: 250,
   mergeEvery: 60,
+  mergeLogs,
   nowMs: () => performance.now(),
 }
 
@@ -89,14 +91,14 @@ export async function followWith(
   const { everyMs = 1_000, idleEveryMs = 60_000, merge = {}, onEvent } = options
   checkMs('everyMs', everyMs, 10)
   checkMs('idleEveryMs', idleEveryMs, everyMs)
-  const { mergeLogs } = parts
+  const mergeAll = plan.adapter.merge ? parts.mergeLogs : undefined
   let done: Promise<void> | undefined
   const session = await new Promise<FollowSession>((resolve, reject) => {
     done = runVerb(plan, 'followLog', options, async (work) => {
       checkPlan(plan)
       // Each merge is a verb of its own: only its failures are worth a message to somebody.
       const mergeOne =
-        mergeLogs && merge && ((signal: AbortSignal) => mergeLogs({ ...plan, notifiers: [] }, { ...merge, signal }))
+        mergeAll && merge && ((signal: AbortSignal) => mergeAll({ ...plan, notifiers: [] }, { ...merge, signal }))
       const settings = { everyMs, idleEveryMs, ...(onEvent && { onEvent }), ...(mergeOne && { merge: mergeOne }) }
       const running = new FollowSession(work, settings, parts)
       await running.run(() => {

@@ -1,18 +1,11 @@
 import type { BackupPlan } from '../plan.ts'
-import type { VerbOptions } from './run.ts'
+import type { MergeOptions } from './merge-logs.ts'
 
-/** How logs are merged while they are followed; see `mergeLogs`. */
-export interface FollowMergeOptions {
-  /** For how long every captured moment stays reachable. Default: `7d`. */
-  readonly everyMoment?: string
-  /** How far apart older moments stay reachable, in milliseconds. Default: 60,000. */
-  readonly resolutionMs?: number
-  /** How many logs become one. Default: 60. */
-  readonly most?: number
-}
+/** How logs are merged while they are followed. */
+export type FollowMergeOptions = Pick<MergeOptions, 'everyMoment' | 'resolutionMs' | 'most'>
 
 /** Merges what can be merged: `mergeLogs`. */
-export type MergeLogs = (plan: BackupPlan, options: FollowMergeOptions & VerbOptions) => Promise<unknown>
+export type MergeLogs = (plan: BackupPlan, options: MergeOptions) => Promise<unknown>
 
 /** Merges beside the following, once for every so many committed logs, never two at the same time. */
 export class MergesWhenDue {
