@@ -66,7 +66,8 @@ export async function planRecovery(plan: BackupPlan, target: RecoveryTarget = {}
     target.id === undefined
       ? await pathToMoment(plan, backups, target.at, manifests)
       : await pathToBackup(plan, backups, target.id, manifests)
-  const entries = chosen.map((manifest) => backups.find((backup) => backup.id === manifest.id) as CatalogEntry)
+  const byId = new Map(backups.map((entry) => [entry.id, entry]))
+  const entries = chosen.map(({ id }) => byId.get(id) as CatalogEntry)
   for (const entry of entries) {
     if (entry.failedVerification) warnings.push(`${entry.id} failed its last verification.`)
   }
