@@ -692,6 +692,7 @@ describe('merges', () => {
     let merges = 0
     const mergeLogs = async (): Promise<void> => {
       merges += 1
+      if (merges === 1) throw new BackupError('PLAN_LOCKED', 'Not now.')
       if (merges === 2) throw new BackupError('STORAGE_FULL', 'No room.')
     }
     const log = async (followed: LogFollowing): Promise<void> => {

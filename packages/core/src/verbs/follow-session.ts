@@ -207,6 +207,8 @@ export class FollowSession {
     this.#chain.distrust()
     if (failure === undefined) return
     const error = toBackupError(failure, 'INTERNAL', 'mergeLogs failed')
+    // Somebody else works on the plan: the next merge does what this one could not.
+    if (error.code === 'PLAN_LOCKED') return
     this.#work.warn(`Logs could not be merged: ${error.message}`, error.code)
   }
 
