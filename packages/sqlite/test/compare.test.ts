@@ -1,25 +1,17 @@
 import { writeFileSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { describe, expect } from 'vitest'
-import { hashPage, PageTable } from '../src/changes/page-table.ts'
+import { PageTable } from '../src/changes/page-table.ts'
 import { ChangeStore } from '../src/child/change-store.ts'
 import { compareDatabase } from '../src/child/compare.ts'
 import { type OpenSource, openSource } from '../src/child/open-source.ts'
 import { type Snapshot, takeSnapshot } from '../src/child/snapshot.ts'
-import { applyChanges, decodeChangesFile, step } from './support/changes.ts'
+import { applyChanges, decodeChangesFile, step, tableOf } from './support/changes.ts'
 import { randomFrom } from './support/ledger.ts'
 import { type Place, test } from './support/place.ts'
 
 const NONE = { algorithm: 'none', level: 0 } as const
 const SIZES = [512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536]
-
-function tableOf(image: Buffer, pageSize: number): PageTable {
-  const table = new PageTable(pageSize, image.length / pageSize)
-  for (let page = 1; page <= table.pageCount; page++) {
-    table.set(page, hashPage(image.subarray((page - 1) * pageSize, page * pageSize)))
-  }
-  return table
-}
 
 /** Compares, holds what was found against a comparison of bytes, and gives the new image. */
 async function compared(place: Place, snapshot: Snapshot, before: Buffer, table: PageTable): Promise<Buffer> {

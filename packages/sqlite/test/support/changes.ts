@@ -1,7 +1,13 @@
-import { readFileSync } from 'node:fs'
+import { createReadStream, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { decodeMember, type Manifest } from '@taskflow-backup/core'
 import { type ChangesIndex, readIndex, type Step } from '../../src/changes/format.ts'
+import { hashPage, PageTable } from '../../src/changes/page-table.ts'
 import { readerOf } from '../../src/changes/read-exactly.ts'
+import { memberNamed } from '../../src/members.ts'
+import type { Place } from './place.ts'
 
 export interface DecodedChanges {
   readonly index: ChangesIndex
@@ -47,3 +53,20 @@ export const step = (more: Partial<Omit<Step, 'commits'>> = {}): Omit<Step, 'com
   lastCommit: 1,
   ...more,
 })
+
+/** The table of an image, made in one go. */
+export function tableOf(image: Buffer, pageSize: number): PageTable {
+  const table = new PageTable(pageSize, image.length / pageSize)
+  for (let page = 1; page <= table.pageCount; page++) {
+    table.set(page, hashPage(image.subarray((page - 1) * pageSize, page * pageSize)))
+  }
+  return table
+}
+
+/** Plain content of the member of a backup of `place` whose name ends so. */
+export async function readMember(place: Place, manifest: Manifest, suffix: string): Promise<Buffer> {
+  const member = memberNamed(manifest, suffix)
+  if (!member) throw new Error(`${manifest.id} has no member ${suffix}.`)
+  const path = join(place.backups, manifest.plan, manifest.id, member.file)
+  return buffer(decodeMember(member, createReadStream(path), () => {}))
+}

@@ -169,13 +169,22 @@ export class KillSite {
 
   /** What may belong to somebody alive stays for a minute: a staging folder without owner, a lock that is half put. */
   async #letAMinutePass(): Promise<boolean> {
-    const { app, backups } = this.#place
+    const { app, backups, temporary } = this.#place
     const staging = (await fs.readdir(app)).filter((name) => name.startsWith('.tasks.db.restoring-'))
     const locks = (await fs.readdir(join(backups, 'tasks'))).filter((name) => /^lock-.*\.partial$/.test(name))
     for (const name of staging) {
       expect(await fs.readFile(join(app, name, 'owner.json'), 'utf8').catch(() => '')).toBe('')
     }
-    const young = [...staging.map((name) => join(app, name)), ...locks.map((name) => join(backups, 'tasks', name))]
+    // As is the folder of a job.
+    const copies = (await fs.readdir(temporary)).filter((name) => name.startsWith('taskflow-backup-copy-'))
+    for (const name of copies) {
+      expect(await fs.readFile(join(temporary, name, 'owner.json'), 'utf8').catch(() => '')).toBe('')
+    }
+    const young = [
+      ...copies.map((name) => join(temporary, name)),
+      ...staging.map((name) => join(app, name)),
+      ...locks.map((name) => join(backups, 'tasks', name)),
+    ]
     const past = new Date(Date.now() - 61_000)
     for (const path of young) await fs.utimes(path, past, past)
     return young.length > 0
@@ -205,7 +214,7 @@ export class KillSite {
 }
 
 /** About how many things a worker says in each job. */
-const LINES: Record<KillJob, number> = { backup: 9, prune: 14, restore: 14, undo: 6 }
+const LINES: Record<KillJob, number> = { backup: 9, differential: 9, prune: 14, restore: 14, undo: 6 }
 
 /** Collects the lines of a worker's output. */
 function listen(worker: ChildProcess) {

@@ -16,7 +16,7 @@ import {
 } from '@taskflow-backup/core'
 import { sqlite } from '../../src/index.ts'
 
-export type KillJob = 'backup' | 'prune' | 'restore' | 'undo'
+export type KillJob = 'backup' | 'differential' | 'prune' | 'restore' | 'undo'
 
 export interface KillOrders {
   readonly job: KillJob
@@ -55,6 +55,7 @@ process.once('message', async (orders: KillOrders) => {
   say('start')
   try {
     if (job === 'backup') await createBackup(plan, { onEvent })
+    else if (job === 'differential') await createBackup(plan, { kind: 'differential', onEvent })
     else if (job === 'prune') await pruneBackups(plan, { onEvent })
     else if (job === 'restore') await restoreBackup(plan, { onEvent })
     else await undoRestore(plan, undo as UndoRecord, { onEvent })
