@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +7,8 @@ import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createBackup, defineBackupPlan, directory } from '../packages/core/src/index.ts'
 import { sqlite } from '../packages/sqlite/src/index.ts'
+import { cutIntoLogs, encodeChanges, storeMember } from '../packages/sqlite/test/support/history.ts'
+import { recordDatabase, tasksAfter } from '../packages/sqlite/test/support/real-history.ts'
 import { readBlocks, root } from './docs/markdown.ts'
 
 // The commands of docs/recover-by-hand.md, run as they stand there by bash and the real tools. Only the three places
@@ -105,6 +107,31 @@ beforeEach((context) => {
   const needed = [...TOOLS, context.task.name.includes('zstd') ? 'zstd' : 'gzip']
   const missing = needed.filter((tool) => spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0)
   if (missing.length > 0) context.skip(`${missing.join(', ')} not found`)
+})
+
+test('a full and its logs lead to a moment, with zstd and python3', async ({ skip }) => {
+  skip(spawnSync('python3', ['--version']).status !== 0, 'python3 not found')
+  const history = recordDatabase(join(folder, 'recorded.db'), 12, 2)
+  const chain = join(folder, 'backups', 'taskmanagement', '20261122T020000000Z-k3f9')
+  const store = async (backup: string, name: string, plain: Buffer): Promise<void> => {
+    const { member, stored } = await storeMember(name, plain, { algorithm: 'zstd', level: 3 })
+    await mkdir(join(chain, backup), { recursive: true })
+    await writeFile(join(chain, backup, member.file), stored)
+  }
+  await store('20261122T020000000Z-full', 'taskmanagement_backup_20261122_020000.db', history.states[0] as Buffer)
+  for (const [i, steps] of cutIntoLogs(history.steps, [2, 4]).entries())
+    await store(
+      `20261122T02000${i + 2}000Z-log`,
+      `taskmanagement_backup_20261122_02000${i + 2}.changes`,
+      encodeChanges(steps),
+    )
+  await mkdir(join(folder, 'tmp'))
+  await copyFile(join(root, 'docs', 'restore-sqlite-changes.py'), join(folder, 'tmp', 'restore-sqlite-changes.py'))
+  const [block] = readBlocks('docs/recover-by-hand.md').filter(({ info }) => info === 'changes')
+  expect(await runPage(block?.code ?? '')).toMatch(/is at commit 6\.\nok\n$/)
+  const restored = new Database(join(folder, 'tmp', 'recovered.db'))
+  expect(restored.prepare('SELECT count(*) FROM task').pluck().get()).toBe(tasksAfter(6))
+  restored.close()
 })
 
 test('the checksum of a manifest is what the page about the format says', async () => {

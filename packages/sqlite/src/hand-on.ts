@@ -27,13 +27,21 @@ export async function handOn<Result>(
   members: readonly StoredMember[],
   job: Pick<RunningJob<Result>, 'channel' | 'result'>,
 ): Promise<Result> {
-  const bytes = Readable.from(storedBytes(members), { objectMode: false })
-  const [sent, done] = await Promise.allSettled([pipeline(bytes, job.channel), job.result])
+  let failure: unknown
+  async function* bytes(): AsyncGenerator<Buffer> {
+    try {
+      yield* storedBytes(members)
+    } catch (error) {
+      // The channel ends as if this was all, so that what came before still arrives: it may be enough.
+      failure = error
+    }
+  }
+  const sent = pipeline(Readable.from(bytes(), { objectMode: false }), job.channel)
+  const [, done] = await Promise.allSettled([sent, job.result])
   // It stops reading where it has enough; what becomes of the bytes behind does not matter.
   if (done.status === 'fulfilled') return done.value
   // A storage that failed is the reason for whatever the child says about what it got.
-  if (sent.status === 'rejected' && sent.reason instanceof BackupError) throw sent.reason
-  throw toBackupError(done.reason, 'CHILD_FAILED', 'The backups could not be read')
+  throw toBackupError(failure ?? done.reason, 'CHILD_FAILED', 'The backups could not be read')
 }
 
 async function* storedBytes(members: readonly StoredMember[]): AsyncGenerator<Buffer> {

@@ -123,15 +123,7 @@ export function encodeDifferential(
   lastCommit: number,
   mark?: LogMark,
 ): Buffer {
-  const pageCount = after.length / PAGE_SIZE
-  const pages = Array.from({ length: pageCount }, (_, i) => i + 1).flatMap((page) => {
-    const at = (page - 1) * PAGE_SIZE
-    const image = after.subarray(at, at + PAGE_SIZE)
-    // A page that is not there yet is one of zeros.
-    const old = Buffer.alloc(PAGE_SIZE)
-    before.subarray(at).copy(old)
-    return image.equals(old) ? [] : [[page, image] as const]
-  })
+  const pages = pagesBetween(before, after)
   const step: Step = {
     lookedAt: capturedAt,
     capturedAt,
@@ -140,7 +132,7 @@ export function encodeDifferential(
     after: stateOf(after),
     firstCommit: lastCommit + 1,
     lastCommit: lastCommit + 1,
-    commits: [[pageCount, pages.length]],
+    commits: [[after.length / PAGE_SIZE, pages.length]],
     ...(mark && { mark }),
   }
   return encodeChanges([{ step, pages }])
@@ -227,4 +219,41 @@ export async function mergePlain(
 export function cutIntoLogs(steps: readonly WrittenStep[], cuts: readonly number[]): WrittenStep[][] {
   const at = [...new Set(cuts.map((cut) => cut % steps.length))].filter((cut) => cut > 0).sort((a, b) => a - b)
   return [0, ...at].map((from, i) => steps.slice(from, at[i]))
+}
+
+/** The steps between states that are given by their bytes, of pages of 512 bytes: `perStep` commits at each look. */
+export function historyOf(states: readonly Buffer[], perStep: number, waitMs = 1_000): History {
+  const steps: WrittenStep[] = []
+  for (let first = 1; first < states.length; first += perStep) {
+    const last = Math.min(first + perStep, states.length) - 1
+    const commits = states
+      .slice(first, last + 1)
+      .map((after, i) => pagesBetween(states[first + i - 1] as Buffer, after))
+    const capturedAt = START + (steps.length + 1) * waitMs
+    const step: Step = {
+      lookedAt: capturedAt - 1,
+      capturedAt,
+      how: 'log',
+      before: stateOf(states[first - 1] as Buffer),
+      after: stateOf(states[last] as Buffer),
+      firstCommit: first,
+      lastCommit: last,
+      commits: commits.map((pages, i) => [(states[first + i] as Buffer).length / PAGE_SIZE, pages.length] as const),
+    }
+    steps.push({ step, pages: commits.flat() })
+  }
+  return { states, steps }
+}
+
+/** The pages of `after` that `before` has not. */
+function pagesBetween(before: Buffer, after: Buffer): (readonly [page: number, image: Buffer])[] {
+  const pageCount = after.length / PAGE_SIZE
+  return Array.from({ length: pageCount }, (_, i) => i + 1).flatMap((page) => {
+    const at = (page - 1) * PAGE_SIZE
+    const image = after.subarray(at, at + PAGE_SIZE)
+    // A page that is not there yet is one of zeros.
+    const old = Buffer.alloc(PAGE_SIZE)
+    before.subarray(at).copy(old)
+    return image.equals(old) ? [] : [[page, image] as const]
+  })
 }
