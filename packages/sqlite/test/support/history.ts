@@ -42,7 +42,7 @@ export interface WrittenStep {
   readonly pages: readonly (readonly [page: number, image: Buffer])[]
 }
 
-export const arbitraryCommit: fc.Arbitrary<MadeCommit> = fc.record({
+const arbitraryCommit: fc.Arbitrary<MadeCommit> = fc.record({
   pageCount: fc.integer({ min: 1, max: 12 }),
   // Content 0 is a page of zeros.
   pages: fc.array(fc.tuple(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 0, max: 3 })), { maxLength: 6 }),
@@ -165,7 +165,7 @@ export async function storeMember(
 }
 
 let files = 0
-export const newFile = (folder: string): string => join(folder, `made-${files++}`)
+const newFile = (folder: string): string => join(folder, `made-${files++}`)
 
 /** Rebuilds in this process, as the child does. */
 export async function rebuildFrom(
