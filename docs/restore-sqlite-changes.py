@@ -5,7 +5,7 @@
         [--differential differential.changes] [--at 2026-11-22T14:03:11+00:00] [--commit 17]
 
 The format is described in format.md. Each index is checked by its SHA-256, and that each step goes on where the one
-before it ends. The hashes of the pages are XXH3, which Python does not have: let SQLite check the result.
+before it ends. The hashes of the pages are XXH64, which Python does not have: let SQLite check the result.
 """
 import argparse, datetime, hashlib, json, shutil, struct, sys
 

@@ -8,6 +8,7 @@ import {
 } from '@taskflow-backup/core'
 import { skewOf, sourceSettings, toSourceFacts } from './backup.ts'
 import { writeBase } from './base-state.ts'
+import type { StepGap } from './changes/log-facts.ts'
 import { runJob } from './child-process.ts'
 import type { LogFacts } from './jobs.ts'
 import { memberFromFile, withJobFolder } from './member-from-file.ts'
@@ -50,7 +51,15 @@ export function logFacts(
       .filter((one) => one !== false)
       .join('+'),
     notes: nothing ? [...notes, 'Nothing was committed since the last backup.'] : notes,
-    ...(resolutionMs !== undefined && { resolutionMs }),
-    gaps,
+    resolutionMs,
+    ...gapsField(gaps),
   }
+}
+
+/** Gaps as a manifest tells them; without any it has no such field. */
+export function gapsField(gaps: readonly StepGap[]): Pick<BackupFacts, 'gaps'> {
+  const iso = (ms: number): string => new Date(ms).toISOString()
+  return gaps.length === 0
+    ? {}
+    : { gaps: gaps.map(({ after, until, reason }) => ({ after: iso(after), until: iso(until), reason })) }
 }

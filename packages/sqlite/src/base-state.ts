@@ -12,7 +12,7 @@ import {
   type OpenBackup,
 } from '@taskflow-backup/core'
 import { readIndexBytes } from './changes/format.ts'
-import { readerOf } from './changes/read-exactly.ts'
+import { PieceReader } from './changes/piece-reader.ts'
 import { CHANGES_SUFFIX, memberNamed, PAGE_HASHES_SUFFIX } from './members.ts'
 import { commitOf } from './position.ts'
 
@@ -85,7 +85,7 @@ async function indexOf({ manifest, open }: OpenBackup): Promise<Buffer> {
   if (!member) throw new BackupError('BASE_UNUSABLE', `The log backup ${manifest.id} has no member ${CHANGES_SUFFIX}.`)
   const body: Readable = await open(member.name)
   try {
-    return await readIndexBytes(readerOf(body))
+    return await readIndexBytes(new PieceReader(body, member.plain.bytes).read)
   } finally {
     body.destroy()
   }

@@ -11,7 +11,7 @@ export async function inspectMember(member: MemberToInspect): Promise<Finding[]>
 }
 
 /** Checks an image without SQLite: the header, the first page, and that there are as many pages as it tells. */
-export async function inspectImage({ name, body, plainBytes }: MemberToInspect): Promise<Finding[]> {
+async function inspectImage({ name, body, plainBytes }: MemberToInspect): Promise<Finding[]> {
   const check = 'sqlite-format'
   const error = (message: string): Finding[] => [{ check, severity: 'error', message: `${name}: ${message}` }]
   let start = Buffer.alloc(0)

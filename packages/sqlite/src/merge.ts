@@ -8,6 +8,7 @@ import {
   type Member,
   type OpenBackup,
 } from '@taskflow-backup/core'
+import { gapsField } from './backup-log.ts'
 import { startJob } from './child-process.ts'
 import { handOn } from './hand-on.ts'
 import { memberFromFile, withJobFolder } from './member-from-file.ts'
@@ -17,7 +18,7 @@ import { memberOf } from './rebuild.ts'
 /** Makes one log of several: one member, like that of any log. */
 export function mergeLogs(
   logs: readonly OpenBackup[],
-  { base, compression, fileStem, resolutionMs }: BackupRequest & { readonly resolutionMs?: number },
+  { compression, fileStem, resolutionMs }: BackupRequest & { readonly resolutionMs?: number },
   ctx: AdapterContext,
 ): AsyncGenerator<Member, BackupFacts, void> {
   const [first, last] = [logs[0]?.manifest, logs.at(-1)?.manifest]
@@ -30,7 +31,7 @@ export function mergeLogs(
       {
         logs: stored.map(({ member }) => member),
         ...(resolutionMs !== undefined && { resolutionMs }),
-        after: beginOf(first, base?.previous.manifest),
+        after: beginOf(first),
         file,
         temporaryDirectory: folder,
         compression,
@@ -43,29 +44,15 @@ export function mergeLogs(
     return {
       consistentAt: new Date(last.consistentAt),
       position: { ...(first.position.begin !== undefined && { begin: first.position.begin }), end: last.position.end },
-      source: { ...last.source, details: { ...last.source.details, ...details, level: 1 + highestLevel(logs) } },
+      source: { ...last.source, details: { ...last.source.details, ...details } },
       method: 'merged',
       notes: [`Made of ${logs.length} log backups, ${first.id} to ${last.id}.`],
       // Without what is before it, the first log itself knows best how far its first moment is from there.
-      resolutionMs: base ? distance : Math.max(distance, first.resolutionMs ?? 0),
-      ...(gaps.length > 0 && {
-        gaps: gaps.map(({ after, until, reason }) => ({ after: timeOf(after), until: timeOf(until), reason })),
-      }),
+      resolutionMs: Math.max(distance, first.resolutionMs ?? 0),
+      ...gapsField(gaps),
     }
   })
 }
 
-/** When the state was that the first log continues. Where that is not at hand, the log's own facts tell what they can. */
-function beginOf({ gaps, startedAt }: Manifest, before: Manifest | undefined): number {
-  return Date.parse(before?.consistentAt ?? gaps?.[0]?.after ?? startedAt)
-}
-
-const timeOf = (milliseconds: number): string => new Date(milliseconds).toISOString()
-
-/** 0 for logs that were made of no others. */
-function highestLevel(logs: readonly OpenBackup[]): number {
-  return logs.reduce((highest, { manifest }) => {
-    const level = manifest.source.details?.level
-    return typeof level === 'number' ? Math.max(highest, level) : highest
-  }, 0)
-}
+/** When the state was that the first log continues, as far as its own facts tell. */
+const beginOf = ({ gaps, startedAt }: Manifest): number => Date.parse(gaps?.[0]?.after ?? startedAt)

@@ -13,7 +13,7 @@ import {
 import Database from 'better-sqlite3'
 import { describe, expect } from 'vitest'
 import { readPageHashesHeader } from '../src/changes/format.ts'
-import { readerOf } from '../src/changes/read-exactly.ts'
+import { PieceReader } from '../src/changes/piece-reader.ts'
 import { memberNamed } from '../src/members.ts'
 import { applyChanges, decodeChanges, readMember, tableOf } from './support/changes.ts'
 import { contentOf, integrityOf } from './support/images.ts'
@@ -84,7 +84,7 @@ describe('a full', () => {
       const table = tableOf(await readMember(place, manifest, '.db'), 4096)
       expect(manifest.source.details?.state).toBe(table.state)
       expect(hashes.subarray(-table.bytes.length).equals(table.bytes)).toBe(true)
-      const header = await readPageHashesHeader(readerOf(Readable.from([hashes])))
+      const header = await readPageHashesHeader(new PieceReader(Readable.from([hashes]), hashes.length).read)
       expect(header).toMatchObject({ pageSize: 4096, pageCount: table.pageCount, state: table.state })
       const findings = await findingsOf(place.plan())
       expect(findings.map(({ message }) => message)).toContainEqual(

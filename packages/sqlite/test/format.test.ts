@@ -10,7 +10,7 @@ import {
   type Step,
 } from '../src/changes/format.ts'
 import { HASH_BYTES } from '../src/changes/page-table.ts'
-import { readerOf } from '../src/changes/read-exactly.ts'
+import { PieceReader } from '../src/changes/piece-reader.ts'
 import { step } from './support/changes.ts'
 import { randomFrom } from './support/ledger.ts'
 
@@ -41,7 +41,7 @@ function randomIndex(): ChangesIndex {
 function reader(bytes: Buffer, piece = 1_000) {
   const pieces: Buffer[] = []
   for (let at = 0; at < bytes.length; at += piece) pieces.push(bytes.subarray(at, at + piece))
-  return readerOf(Readable.from(pieces))
+  return new PieceReader(Readable.from(pieces), bytes.length).read
 }
 
 const damaged = { code: 'MEMBER_DAMAGED' }

@@ -19,6 +19,8 @@ export interface Step {
   /** The database was looked at between these two moments: milliseconds since 1970. Never before those of the step before. */
   readonly lookedAt: number
   readonly capturedAt: number
+  /** `capturedAt` of the look before, which need not be that of the step before: looks that find nothing are no steps. */
+  readonly since?: number
   /** `log`: the commits as the write-ahead log had them. `comparison`: the pages that differ, whatever happened to them. */
   readonly how: 'log' | 'comparison'
   /** Why it was compared. */
@@ -56,8 +58,8 @@ export interface PageHashesHeader {
   readonly mark?: LogMark
 }
 
-export const CHANGES_MAGIC = 'taskflow-backup changes 1\n'
-export const PAGE_HASHES_MAGIC = 'taskflow-backup page hashes 1\n'
+const CHANGES_MAGIC = 'taskflow-backup changes 1\n'
+const PAGE_HASHES_MAGIC = 'taskflow-backup page hashes 1\n'
 const SHA_BYTES = 32
 const ENTRY_BYTES = 4 + HASH_BYTES
 /** More than this is no index. */
@@ -160,6 +162,7 @@ function isStep(step: Step): boolean {
   return (
     isCount(step?.lookedAt) &&
     isCount(step.capturedAt) &&
+    (step.since === undefined || isCount(step.since)) &&
     (step.how === 'log' || step.how === 'comparison') &&
     isState(step.before) &&
     isState(step.after) &&

@@ -15,7 +15,7 @@ export const isEmpty = ({ firstCommit, lastCommit }: Step): boolean => lastCommi
 /** Where pages were compared, what happened since the step before cannot be told apart. `after`: time of what the log continues. */
 export function gapsOf(steps: readonly Step[], after: number): StepGap[] {
   return steps.flatMap((step, i) => {
-    const gap = { after: steps[i - 1]?.capturedAt ?? after, until: step.capturedAt }
+    const gap = { after: sinceOf(steps, i, after), until: step.capturedAt }
     return isGap(step) ? [{ ...gap, reason: step.reason ?? 'It is not known what happened in between.' }] : []
   })
 }
@@ -26,9 +26,12 @@ export function gapsOf(steps: readonly Step[], after: number): StepGap[] {
  */
 export function resolutionOf(steps: readonly Step[], after: number): number {
   const distances = steps.map((step, i) =>
-    isEmpty(step) || isGap(step) ? 0 : step.capturedAt - (steps[i - 1]?.capturedAt ?? after),
+    isEmpty(step) || isGap(step) ? 0 : step.capturedAt - sinceOf(steps, i, after),
   )
   return distances.reduce((most, distance) => Math.max(most, distance), 0)
 }
+
+const sinceOf = (steps: readonly Step[], i: number, after: number): number =>
+  steps[i]?.since ?? steps[i - 1]?.capturedAt ?? after
 
 const isGap = (step: Step): boolean => step.how === 'comparison' && !isEmpty(step)

@@ -61,6 +61,7 @@ function join(group: readonly Step[], commits: Step['commits']): Step {
   return {
     lookedAt,
     capturedAt,
+    ...(first.since !== undefined && { since: first.since }),
     how,
     ...(reason !== undefined && { reason }),
     before: first.before,

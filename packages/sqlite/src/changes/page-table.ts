@@ -1,4 +1,4 @@
-import { xxh3 } from '@node-rs/xxhash'
+import { xxh64 } from '@node-rs/xxhash'
 
 /** Bytes of one page's hash. */
 export const HASH_BYTES = 16
@@ -33,7 +33,7 @@ export class StateSum {
  * One hash for each page of a database, by which it is known which pages differ, and a sum over all of them, by which a
  * whole state is known. 16 bytes a page: 4 MiB for a database of 1 GiB.
  *
- * The hash of a page is its 128-bit XXH3, as a little-endian number.
+ * The hash of a page is its XXH64 with the seed 0 and with the seed 1, as little-endian numbers.
  */
 export class PageTable {
   readonly pageSize: number
@@ -119,9 +119,8 @@ export const wordsOf = (hashes: Uint8Array): Uint32Array =>
 
 /** The hash of one page. */
 export function hashPage(page: Uint8Array): PageHash {
-  const hash = xxh3.xxh128(page as Buffer)
-  halves[0] = BigInt.asUintN(64, hash)
-  halves[1] = hash >> 64n
+  halves[0] = xxh64(page as Buffer, 0n)
+  halves[1] = xxh64(page as Buffer, 1n)
   return result
 }
 

@@ -70,4 +70,4 @@ export class PieceReader {
   }
 }
 
-const tooShort = (): BackupError => new BackupError('MEMBER_DAMAGED', 'It is shorter than it tells.')
+export const tooShort = (): BackupError => new BackupError('MEMBER_DAMAGED', 'It is shorter than it tells.')

@@ -1,5 +1,6 @@
-import type { Compression, LogGap, SentFacts } from '@taskflow-backup/core'
+import type { Compression, SentFacts } from '@taskflow-backup/core'
 import { encodeIndex, type LogMark, type Step } from '../changes/format.ts'
+import { gapsOf, resolutionOf, type StepGap } from '../changes/log-facts.ts'
 import { hashPage, PageTable } from '../changes/page-table.ts'
 import { ChangeStore, pagesOf } from './change-store.ts'
 import type { Base } from './read-base.ts'
@@ -19,8 +20,8 @@ export interface CapturedLog {
   readonly steps: number
   readonly pages: number
   readonly how: readonly Step['how'][]
-  readonly resolutionMs?: number
-  readonly gaps: readonly LogGap[]
+  readonly resolutionMs: number
+  readonly gaps: readonly StepGap[]
 }
 
 /** Up to where it is wanted: the state of another full, and its time. */
@@ -32,14 +33,6 @@ export interface Until {
 /** Where the first step begins. `notBefore`: milliseconds since 1970 of the newest backup of the chain. */
 export type Start = Base & { readonly notBefore: number }
 
-/** What is known of a step beside what is stored. */
-interface Notes {
-  /** `PageTable.state` after each of its commits. */
-  readonly states: readonly string[]
-  /** Time since the look before: nothing is known of the moments in between. */
-  readonly spanMs: number
-}
-
 /**
  * What was captured of a database: steps that wait for a backup, and those of the last backups for a while, because a
  * full that is made meanwhile begins a chain somewhere among them.
@@ -48,7 +41,8 @@ export class Captured {
   readonly #temporaryDirectory: string
   readonly #historyBytes: number
   #store: ChangeStore
-  #notes: Notes[] = []
+  /** For each step, `PageTable.state` after each of its commits. */
+  #states: (readonly string[])[] = []
   #openStates: string[] = []
   /** So many of the first steps are in a committed backup. */
   #committed = 0
@@ -138,7 +132,7 @@ export class Captured {
     before: string,
     { lookedAt, capturedAt, how, reason, mark }: Pick<Step, 'lookedAt' | 'capturedAt' | 'how' | 'reason' | 'mark'>,
   ): void {
-    const spanMs = capturedAt - this.#lastLookAt
+    const since = this.#lastLookAt
     this.#lastLookAt = capturedAt
     this.#lastMark = mark
     const commits = this.#store.openCommits
@@ -149,6 +143,7 @@ export class Captured {
     this.#store.endStep({
       lookedAt,
       capturedAt,
+      since,
       how,
       ...(reason !== undefined && { reason }),
       before,
@@ -157,14 +152,14 @@ export class Captured {
       lastCommit: firstCommit + commits - 1,
       ...(mark && { mark }),
     })
-    this.#notes.push({ states, spanMs })
+    this.#states.push(states)
   }
 
   /** Forgets everything that is in no committed backup: the next look has to compare. */
   drop(): void {
     this.clear()
     this.#store = new ChangeStore(this.#committedTable.pageSize, this.#temporaryDirectory)
-    this.#notes = []
+    this.#states = []
     this.#openStates = []
     this.#committed = 0
     this.#written = undefined
@@ -199,11 +194,11 @@ export class Captured {
       }
       this.#written = { to, capturedAt }
       const sent = await writeCompressed(path, inOnePiece(encodeIndex(nothing)), compression)
-      return { ...sent, log: summary([step], []) }
+      return { ...sent, log: summary([step]) }
     }
     const steps = this.#steps.slice(from, to)
     this.#written = { to, capturedAt: (steps.at(-1) as Step).capturedAt }
-    const log = summary(steps, this.#notes.slice(from, to))
+    const log = summary(steps)
     const { plain, stored } = await this.#store.write(path, compression, { from, to })
     return { plain, stored, log }
   }
@@ -256,7 +251,7 @@ export class Captured {
 
   #forget(steps: number): void {
     this.#store.clear(steps)
-    this.#notes.splice(0, steps)
+    this.#states.splice(0, steps)
     this.#committed = Math.max(0, this.#committed - steps)
   }
 
@@ -296,7 +291,7 @@ export class Captured {
   /** The number of steps up to the newest moment at which the state was that one; divides a step where it must. */
   #find(state: string): number | undefined {
     for (let index = this.#steps.length - 1; index >= 0; index--) {
-      const at = (this.#notes[index] as Notes).states.lastIndexOf(state)
+      const at = (this.#states[index] as readonly string[]).lastIndexOf(state)
       if (at < 0) continue
       this.#split(index, at + 1)
       return index + 1
@@ -307,7 +302,7 @@ export class Captured {
 
   #split(index: number, commits: number): void {
     const step = this.#steps[index] as Step
-    const { states, spanMs } = this.#notes[index] as Notes
+    const states = this.#states[index] as readonly string[]
     if (commits === step.commits.length) return
     const { mark, ...rest } = step
     const middle = step.firstCommit + commits
@@ -320,12 +315,7 @@ export class Captured {
       { ...second, ...(mark && { mark }) },
       ...this.#steps.slice(index + 1),
     ])
-    this.#notes.splice(
-      index,
-      1,
-      { states: states.slice(0, commits), spanMs },
-      { states: states.slice(commits), spanMs },
-    )
+    this.#states.splice(index, 1, states.slice(0, commits), states.slice(commits))
     if (this.#committed > index) this.#committed++
   }
 }
@@ -336,10 +326,9 @@ async function* inOnePiece(bytes: Buffer): AsyncGenerator<Buffer> {
 
 const copyOf = (table: PageTable): PageTable => PageTable.from(table.pageSize, Buffer.from(table.bytes))
 
-function summary(steps: readonly Step[], notes: readonly Notes[]): CapturedLog {
+function summary(steps: readonly Step[]): CapturedLog {
   const [first, last] = [steps[0] as Step, steps.at(-1) as Step]
-  const iso = (moment: number): string => new Date(moment).toISOString()
-  const spans = steps.flatMap(({ how }, i) => (how === 'log' && notes[i] ? [notes[i].spanMs] : []))
+  const after = first.since ?? first.capturedAt
   return {
     consistentAt: last.capturedAt,
     firstCommit: first.firstCommit,
@@ -349,11 +338,7 @@ function summary(steps: readonly Step[], notes: readonly Notes[]): CapturedLog {
     steps: steps.length,
     pages: pagesOf(steps),
     how: [...new Set(steps.map(({ how }) => how))],
-    ...(spans.length > 0 && { resolutionMs: Math.max(...spans) }),
-    gaps: steps.flatMap(({ how, capturedAt, reason }, i) =>
-      how === 'comparison'
-        ? [{ after: iso(capturedAt - (notes[i]?.spanMs ?? 0)), until: iso(capturedAt), reason: reason ?? '' }]
-        : [],
-    ),
+    resolutionMs: resolutionOf(steps, after),
+    gaps: gapsOf(steps, after),
   }
 }

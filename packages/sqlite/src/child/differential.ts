@@ -53,5 +53,5 @@ export async function writeDifferential(
   }
 }
 
-export const otherPageSize = (before: number, now: number): BackupError =>
+const otherPageSize = (before: number, now: number): BackupError =>
   new BackupError('BASE_UNUSABLE', `The database has pages of ${now} bytes now; in the chain's full it had ${before}.`)

@@ -122,7 +122,7 @@ class Follower {
       case 'status':
         return this.#status()
       case 'pending':
-        return captured.isPending || this.#untilPending(request.waitMs)
+        return captured.isPending || (request.waitMs > 0 ? this.#untilPending(request.waitMs) : this.#pendingNow())
       case 'write':
         return this.#inTurn(async () => {
           // What comes after `until` is captured all the same. A failure is told by the loop; what is there is written.
@@ -141,6 +141,11 @@ class Follower {
           return null
         })
     }
+  }
+
+  async #pendingNow(): Promise<boolean> {
+    await this.#inTurn(() => this.#look())
+    return this.#tracker.captured.isPending
   }
 
   #untilPending(waitMs: number): Promise<boolean> {

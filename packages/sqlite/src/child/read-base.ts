@@ -3,7 +3,7 @@ import { BackupError } from '@taskflow-backup/core'
 import type { BaseInput } from '../base-state.ts'
 import { type ChangesIndex, type LogMark, readIndex, readPageHashesHeader } from '../changes/format.ts'
 import { HASH_BYTES, PageTable, wordsOf } from '../changes/page-table.ts'
-import { tooShort } from '../changes/read-exactly.ts'
+import { tooShort } from '../changes/piece-reader.ts'
 import { readAt } from './wal.ts'
 
 /** Where a differential or log backup begins. */

@@ -5,7 +5,7 @@ import { buffer } from 'node:stream/consumers'
 import { decodeMember, type Manifest } from '@taskflow-backup/core'
 import { type ChangesIndex, readIndex, type Step } from '../../src/changes/format.ts'
 import { hashPage, PageTable } from '../../src/changes/page-table.ts'
-import { readerOf } from '../../src/changes/read-exactly.ts'
+import { PieceReader } from '../../src/changes/piece-reader.ts'
 import { memberNamed } from '../../src/members.ts'
 import type { Place } from './place.ts'
 
@@ -17,11 +17,9 @@ export interface DecodedChanges {
 
 /** A member `.changes`, decoded. */
 export async function decodeChanges(plain: Buffer): Promise<DecodedChanges> {
-  const read = readerOf(Readable.from([plain]))
-  const index = await readIndex(read)
-  const rest: Uint8Array[] = []
-  for await (const piece of read.rest()) rest.push(piece)
-  return { index, images: Buffer.concat(rest) }
+  const reader = new PieceReader(Readable.from([plain]), plain.length)
+  const index = await readIndex(reader.read)
+  return { index, images: await reader.read(reader.left) }
 }
 
 /** What a database of these bytes is after the changes: the plainest way to say what they mean. */

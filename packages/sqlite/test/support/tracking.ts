@@ -32,7 +32,7 @@ export function stateOf(file: string, { withMark = true } = {}): State {
   return { bytes, start }
 }
 
-export function tableOf(bytes: Buffer, pageSize: number): PageTable {
+function tableOf(bytes: Buffer, pageSize: number): PageTable {
   const table = new PageTable(pageSize, bytes.length / pageSize)
   for (let page = 1; page <= table.pageCount; page++)
     table.set(page, hashPage(bytes.subarray((page - 1) * pageSize, page * pageSize)))
