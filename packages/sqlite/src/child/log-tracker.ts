@@ -241,8 +241,10 @@ export class LogTracker {
     const goesOn = this.#mark?.salts === begin.salts
     if (!goesOn && !this.#held) return this.#mark ? NOT_HELD : NO_MARK
     const from = goesOn ? (this.#mark as LogMark) : begin
-    if (frames < from.frame || !carries(log.fd, log.header, from, pageSize))
-      return 'The write-ahead log was changed by something else than SQLite, or lost its end.'
+    if (frames < from.frame) return CHANGED
+    // While somebody of ours stands on the log, it needs no proof; and when all of it was captured and is in the main
+    // file, a writer may begin it anew just now.
+    if (!this.#held && !carries(log.fd, log.header, from, pageSize)) return CHANGED
     // Nobody stood on the log before, and all of it is in the main file: a writer may begin it anew at any time.
     const isFirm = this.#held || frames > backfilled || (frames - from.frame) * pageSize <= KEPT_BYTES
     if (!isFirm) return NOT_HELD
@@ -378,6 +380,7 @@ export class LogTracker {
 }
 
 const NOT_HELD = 'The write-ahead log was begun anew since the last backup.'
+const CHANGED = 'The write-ahead log was changed by something else than SQLite, or lost its end.'
 const NO_MARK = 'It is not known where the write-ahead log was at the last backup.'
 
 /** Which file this is, under whichever name. Does not open it. */
