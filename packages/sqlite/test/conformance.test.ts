@@ -78,6 +78,15 @@ function spawnToKill(ctx: AdapterContext): AdapterContext['spawn'] {
   return spawn as AdapterContext['spawn']
 }
 
-describe.each(['wal', 'delete'] as const)('the contract of adapters, in %s mode', (journalMode) => {
-  runCases(adapterCases, { create: () => create(journalMode) }, test)
+describe('the contract of adapters', () => {
+  runCases(adapterCases, { create: () => create('wal') }, test)
+})
+
+describe('the contract of adapters, without WAL mode', () => {
+  // The others are about what comes after the reading. And what is committed between a look and a full that somebody
+  // makes is only in that full: without a log nothing tells it from what is committed after the full.
+  const capturing = adapterCases.filter(
+    ({ name }) => /\b(log|differential|chain|full|source|stored)\b/.test(name) && !name.includes('takes the log over'),
+  )
+  runCases(capturing, { create: () => create('delete') }, test)
 })

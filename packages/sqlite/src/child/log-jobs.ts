@@ -85,8 +85,8 @@ class Follower {
     }
   }
 
-  async #look(): Promise<void> {
-    await this.#tracker.look()
+  async #look(urgent = false): Promise<void> {
+    await this.#tracker.look({ urgent })
     this.#failures = 0
     if (this.#tracker.captured.isPending) for (const tell of this.#waiting) tell()
   }
@@ -122,11 +122,12 @@ class Follower {
       case 'status':
         return this.#status()
       case 'pending':
-        return captured.isPending || (request.waitMs > 0 ? this.#untilPending(request.waitMs) : this.#pendingNow())
+        if (request.waitMs === 0) return this.#pendingNow()
+        return captured.isPending || this.#untilPending(request.waitMs)
       case 'write':
         return this.#inTurn(async () => {
           // What comes after `until` is captured all the same. A failure is told by the loop; what is there is written.
-          await this.#look().catch(() => {})
+          await this.#look(request.until !== undefined).catch(() => {})
           return write(this.#tracker, request)
         })
       case 'committed':
@@ -137,14 +138,14 @@ class Follower {
       case 'continueFrom':
         return this.#inTurn(async () => {
           this.#tracker.continueFrom(await startOf(request.base))
-          await this.#look()
+          await this.#look(true)
           return null
         })
     }
   }
 
   async #pendingNow(): Promise<boolean> {
-    await this.#inTurn(() => this.#look())
+    await this.#inTurn(() => this.#look(true))
     return this.#tracker.captured.isPending
   }
 

@@ -122,14 +122,15 @@ export class LogTracker {
   }
 
   /**
-   * Captures everything that was committed until now.
+   * Captures everything that was committed until now. Without WAL mode only what it can without reading the database too
+   * often, unless it is `urgent`.
    *
    * @throws `BASE_UNUSABLE` when the chain cannot be continued; `SOURCE_…`; then what was captured before is still there
    */
-  async look(): Promise<void> {
+  async look({ urgent = false } = {}): Promise<void> {
     try {
       const opened = this.#open()
-      const reason = opened.pins ? this.#lookAtLog(opened.pins) : this.#lookAtFile(opened)
+      const reason = opened.pins ? this.#lookAtLog(opened.pins) : this.#lookAtFile(opened, urgent)
       if (reason !== undefined) await this.#compare(reason)
       if (opened.pins && this.#follow) this.#sealWhenDue(opened.pins)
     } catch (error) {
@@ -279,7 +280,7 @@ export class LogTracker {
   }
 
   /** In rollback-journal mode there is nothing but the file: compared when it changed, and not all the time. */
-  #lookAtFile({ source }: Opened): string | undefined {
+  #lookAtFile({ source }: Opened, urgent: boolean): string | undefined {
     if (!this.#follow || this.#mustCompare !== undefined) return this.#mustCompare ?? this.#whyNoLog()
     const version = versionOf(source)
     if (this.#compared?.version === version) {
@@ -287,7 +288,7 @@ export class LogTracker {
       this.#endEmpty(now, now)
       return undefined
     }
-    if (this.#compared && performance.now() < this.#compared.restUntilMs) return undefined
+    if (!urgent && this.#compared && performance.now() < this.#compared.restUntilMs) return undefined
     return this.#whyNoLog()
   }
 
