@@ -194,7 +194,7 @@ describe('merging', () => {
       method: 'merged',
       position: { begin: logs[0]?.manifest.position.begin, end: logs[2]?.manifest.position.end },
       consistentAt: new Date(START + 6_000),
-      source: { details: { pageSize: 512, tables: 1, level: 1, firstCommit: 1, lastCommit: COMMITS, steps: 6 } },
+      source: { details: { pageSize: 512, tables: 1, firstCommit: 1, lastCommit: COMMITS, steps: 6 } },
       resolutionMs: 1_000,
     })
     expect(readdirSync(place.temporary)).toEqual([])

@@ -87,7 +87,7 @@ export class Chain {
       id,
       kind,
       consistentAt: facts.consistentAt.toISOString(),
-      members: [...contents.keys()].map((name) => ({ name })),
+      members: [...contents].map(([name, { length }]) => ({ name, plain: { bytes: length } })),
     } as unknown as Manifest
     if (kind === 'full') this.bytes = contents.get('tasks.db') as Buffer
     else await this.#apply(manifest, contents.get('tasks.changes') as Buffer, base as BackupBase)
