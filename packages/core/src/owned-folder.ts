@@ -54,8 +54,8 @@ const readOwner = async (path: string): Promise<ProcessIdentity> =>
 /**
  * For adapters: whether the process that made a folder with {@link makeOwnedFolder} has ended. Where that cannot be
  * known, because it is or was in another container or before a restart of the machine, a folder is abandoned when
- * nothing in it has changed for 24 hours; without an owner, when it is older than a minute. One whose owner may not be
- * read is another user's, and never is.
+ * nothing in it has changed for 24 hours; without an owner, when it is older than a minute. Another user's never is: what
+ * it says must not make this process remove anything.
  */
 export async function isAbandonedFolder(path: string): Promise<boolean> {
   let owner: ProcessIdentity
@@ -63,13 +63,20 @@ export async function isAbandonedFolder(path: string): Promise<boolean> {
     owner = await readOwner(path)
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code
-    return (code === undefined || code === 'ENOENT') && isOlderThan(path, OWNERLESS_MS)
+    return (code === undefined || code === 'ENOENT') && (await isOurs(path)) && isOlderThan(path, OWNERLESS_MS)
   }
+  // The folder itself may have been given to the user that a server runs as.
+  if (!(await isOurs(join(path, OWNER_FILE)))) return false
   const liveness = await livenessOf(owner)
   if (liveness !== 'unknown') return liveness === 'dead'
   const names = await fs.readdir(path).catch((): string[] => [])
   const still = await Promise.all(['.', ...names].map((name) => isOlderThan(join(path, name), STOOD_STILL_MS)))
   return !still.includes(false)
+}
+
+async function isOurs(path: string): Promise<boolean> {
+  const found = await fs.lstat(path).catch(() => undefined)
+  return found !== undefined && (process.getuid === undefined || found.uid === process.getuid() || found.uid === 0)
 }
 
 async function isOlderThan(path: string, ageMs: number): Promise<boolean> {

@@ -67,3 +67,17 @@ test('one whose owner cannot be read is not abandoned, however old', async () =>
   await fs.utimes(path, 0, 0)
   expect(await isAbandonedFolder(path)).toBe(false)
 })
+
+test("another user's is never abandoned, whatever it says", async ({ skip }) => {
+  skip(process.getuid?.() !== 0, 'only root can give a folder to another user')
+  const dead = { pid: 2 ** 22 + 1 }
+  const [owned, ownerless, given] = [
+    await left('foreign', dead, 48),
+    await left('foreign-ownerless', undefined, 48),
+    await left('given', dead, 0),
+  ]
+  for (const path of [owned, join(owned, 'owner.json'), ownerless, given]) await fs.chown(path, 12_345, 12_345)
+  expect(await isAbandonedFolder(owned)).toBe(false)
+  expect(await isAbandonedFolder(ownerless)).toBe(false)
+  expect(await isAbandonedFolder(given)).toBe(true)
+})
