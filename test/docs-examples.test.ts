@@ -99,6 +99,24 @@ test('examples/restore-check runs, and cleans up', async () => {
   expect(await readdir(folder)).toEqual([])
 })
 
+test('examples/sqlite-time-travel goes back to the second before, and cleans up', async () => {
+  const { code, stdout, stderr } = await run('sqlite-time-travel/time-travel.ts')
+  expect(stderr).toBe('')
+  expect(code).toBe(0)
+  const [, live] = /^Live: +(.+)$/m.exec(stdout) ?? []
+  const [, restored] = /^Restored: +(.+)$/m.exec(stdout) ?? []
+  const [, deleted] = /takes (\d+) tasks\./.exec(stdout) ?? []
+  const [, missing, newer] = /^(\d+) tasks are missing in the live database, (\d+) were added/m.exec(stdout) ?? []
+  expect(live).not.toBe(restored)
+  expect(Number(missing)).toBeGreaterThan(0)
+  expect(Number(missing)).toBeLessThanOrEqual(Number(deleted)) // some may have been added after the last look before
+  expect(stdout).toMatch(/ok +integrity_check/)
+  expect(stdout).toMatch(/kept: '.+before-restore-/)
+  const [, brought] = /^(\d+) tasks that were added since are brought over/m.exec(stdout) ?? []
+  expect(Number(brought)).toBeGreaterThanOrEqual(Number(newer)) // the app went on until it was stopped
+  expect(await readdir(folder)).toEqual([])
+})
+
 test('examples/postgres-pitr goes back to the second before, and cleans up', async ({ skip }) => {
   await chmod(folder, 0o711) // as root, the server runs as another user
   const { code, stdout, stderr } = await run('postgres-pitr/pitr.ts')
