@@ -6,18 +6,21 @@ export interface Method {
   readonly command: string
   /** Run before each round, not measured. */
   readonly prepare?: () => void
+  /** Figures that are looked at after each round. */
+  readonly after?: () => Record<string, number>
 }
 
 /** Runs all methods in turn, `rounds` times. */
 export async function compete(methods: readonly Method[], rounds: number, limitS: number): Promise<Map<string, Run[]>> {
   const results = new Map<string, Run[]>(methods.map(({ name }) => [name, []]))
   for (let round = 0; round < rounds; round++) {
-    for (const { name, command, prepare } of methods) {
+    for (const { name, command, prepare, after } of methods) {
       const before = results.get(name) as Run[]
       // What did not finish once is not waited for again.
       if (before.some((other) => other.failed)) continue
       prepare?.()
-      before.push(await run(command, limitS))
+      const done = await run(command, limitS)
+      before.push(after && !done.failed ? { ...done, said: { ...done.said, ...after() } } : done)
     }
   }
   return results
@@ -28,7 +31,7 @@ export function report(results: Map<string, Run[]>): string {
   const [ours = []] = results.values()
   const rows = [...results].map(([name, runs]) => {
     const failed = runs.find((one) => one.failed)?.failed
-    if (failed) return [name, failed, '', '']
+    if (failed) return [name, failed.split('\n', 1)[0] ?? '', '', '']
     const wall = median(runs.map(({ wallS }) => wallS))
     const cpu = median(runs.map(({ cpuS }) => cpuS))
     const ratio = median(runs.map(({ wallS }, i) => (ours[i] as Run).wallS / wallS))

@@ -1,5 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 /** One run of a command: wall and CPU seconds of it and all that it waited for, and the line of JSON it printed. */
@@ -46,7 +47,35 @@ export async function run(command: string, limitS = 180): Promise<Run> {
     .split('\n')
     .findLast((text) => text.startsWith('{'))
   const said = line ? (JSON.parse(line) as Record<string, number>) : {}
-  return { wallS, cpuS: user + system, said, ...(code !== 0 && { failed: `exit code ${code}: ${err.slice(-300)}` }) }
+  return { wallS, cpuS: user + system, said, ...(code !== 0 && { failed: `exit code ${code}: ${err.slice(-1500)}` }) }
+}
+
+/** Linux counts the processor time of processes in ticks of this length. */
+const TICK_MS = 10
+
+/**
+ * Processor time that a process has used until now, in milliseconds: its own, and that of children of its that have
+ * ended. Zeros when it has gone.
+ */
+export function cpuOf(pid: number): { ownMs: number; endedChildrenMs: number } {
+  try {
+    // The second field is a name in brackets, in which there may be anything.
+    const fields = (readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1) as string).split(' ').map(Number)
+    const [own = 0, system = 0, children = 0, childrenSystem = 0] = fields.slice(11)
+    return { ownMs: (own + system) * TICK_MS, endedChildrenMs: (children + childrenSystem) * TICK_MS }
+  } catch {
+    return { ownMs: 0, endedChildrenMs: 0 }
+  }
+}
+
+/** Peak resident memory of a process, in bytes; 0 once it has gone. */
+export function peakMemoryOf(pid: number): number {
+  try {
+    const text = readFileSync(`/proc/${pid}/status`, 'utf8')
+    return Number(/VmHWM:\s+(\d+) kB/.exec(text)?.[1] ?? 0) * 1024
+  } catch {
+    return 0
+  }
 }
 
 /** The middle of an odd number of values. */

@@ -1,36 +1,37 @@
 // One verb in a process of its own, as an app would run it. Prints one line of JSON.
-//   node worker.ts VERB DATABASE FOLDER [COMPRESSION]
-// VERB: backup, log, stored, decoded, restored, or restore[:TARGET]. DATABASE: a file of SQLite, or the options of
-// postgres() in JSON. COMPRESSION: zstd, gzip or none, or zstd:LEVEL.
-import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+//   node worker.ts VERB DATABASE FOLDER [COMPRESSION] [TARGET]
+// VERB: backup, differential, log[:METHOD] (which must be how it was made), stored, decoded, restored, plan, or
+// restore[:TO]. DATABASE: a file of SQLite, or the options of postgres() in JSON. COMPRESSION: zstd, gzip or none, or
+// zstd:LEVEL. TARGET: what to restore, `id` or `at`, in JSON.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createBackup, defineBackupPlan, directory, restoreBackup, verifyBackup } from '@taskflow-backup/core'
+import {
+  type BackupKind,
+  createBackup,
+  defineBackupPlan,
+  directory,
+  planRecovery,
+  type RecoveryTarget,
+  restoreBackup,
+  verifyBackup,
+} from '@taskflow-backup/core'
 import { type PostgresOptions, postgres } from '@taskflow-backup/postgres'
 import { sqlite } from '@taskflow-backup/sqlite'
+import { cpuOf, peakMemoryOf } from './measure.ts'
 
-const [work = 'backup', database = 'app.db', folder = 'backups', compression = 'zstd'] = process.argv.slice(2)
+const [work = 'backup', database = 'app.db', folder = 'backups', compression = 'zstd', toRestore = '{}'] =
+  process.argv.slice(2)
 const [algorithm, level] = compression.split(':')
 const [verb = '', target] = work.split(/:(.*)/)
 const MIB = 1024 * 1024
 
-let childPeak = 0
-/** Peak resident memory of a process, in bytes; 0 once it has gone. */
-function peakOf(pid: number | undefined): number {
-  try {
-    const text = readFileSync(`/proc/${pid}/status`, 'utf8')
-    return Number(/VmHWM:\s+(\d+) kB/.exec(text)?.[1] ?? 0) * 1024
-  } catch {
-    return 0
-  }
-}
-
-const children = new Set<number>()
+const children = new Set<ChildProcess>()
 const watchedSpawn = ((...args: Parameters<typeof spawn>) => {
   const child = spawn(...args)
-  if (child.pid !== undefined) children.add(child.pid)
+  children.add(child)
   return child
 }) as typeof spawn
 
@@ -43,34 +44,58 @@ const plan = defineBackupPlan({
 })
 
 const verbs: Record<string, () => Promise<unknown>> = {
-  backup: () => createBackup(plan),
-  log: () => createBackup(plan, { kind: 'log' }),
-  restore: () => restoreBackup(plan, { to: target ?? join(folder, 'restored.db') }),
+  backup: () => backUp('full'),
+  differential: () => backUp('differential'),
+  log: () => backUp('log'),
+  plan: () => planRecovery(plan, restoreTarget()),
+  restore: () => restoreBackup(plan, { ...restoreTarget(), to: target ?? join(folder, 'restored.db') }),
   stored: () => verifyBackup(plan, { level: 'stored' }),
   decoded: () => verifyBackup(plan, { level: 'decoded' }),
   restored: () => verifyBackup(plan, { level: 'restored' }),
+}
+
+/** What is not what it was asked for is not measured as if it were. */
+async function backUp(kind: BackupKind): Promise<{ storedBytes: number }> {
+  const backup = await createBackup(plan, { kind })
+  const { requested, method } = backup.manifest
+  if (requested) throw new Error(`It is no ${kind}: ${requested.reason}`)
+  if (target !== undefined && method !== target) throw new Error(`It was made by ${method}, not ${target}.`)
+  return backup
+}
+
+function restoreTarget(): RecoveryTarget {
+  const { id, at } = JSON.parse(toRestore) as { id?: string; at?: string }
+  return { ...(id && { id }), ...(at && { at: new Date(at) }) }
 }
 
 await sleep(200) // what starting up allocated and compiled is not the verb's
 global.gc?.()
 const before = process.memoryUsage().rss
 let peak = before
+let childPeak = 0
 const watch = setInterval(() => {
   peak = Math.max(peak, process.memoryUsage.rss())
-  for (const pid of children) childPeak = Math.max(childPeak, peakOf(pid))
+  for (const { pid } of children) childPeak = Math.max(childPeak, peakMemoryOf(pid ?? 0))
 }, 25)
 const delay = monitorEventLoopDelay({ resolution: 1 })
 delay.enable()
 const startedMs = performance.now()
-await (verbs[verb] as () => Promise<unknown>)()
+const cpuBefore = process.cpuUsage()
+const result = (await (verbs[verb] as () => Promise<unknown>)()) as { storedBytes?: number }
 const wallMs = performance.now() - startedMs
+const cpu = process.cpuUsage(cpuBefore)
 delay.disable()
 clearInterval(watch)
+// A child's time is told when it has ended.
+for (const child of children) if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
 // The monitor's own timer fires each millisecond: what it measures beyond that is the stall.
 const stall = (ns: number): number => Math.max(0, Math.round((ns / 1e6 - 1) * 100) / 100)
 console.log(
   JSON.stringify({
     wallMs: Math.round(wallMs),
+    appCpuMs: Math.round((cpu.user + cpu.system) / 1000),
+    childCpuMs: cpuOf(process.pid).endedChildrenMs,
+    storedBytes: result.storedBytes ?? 0,
     stallP99Ms: stall(delay.percentile(99)),
     stallMaxMs: stall(delay.max),
     appGrowthMiB: Math.round((peak - before) / MIB),
