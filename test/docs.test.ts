@@ -47,7 +47,7 @@ describe('README.md', () => {
       const kinds = adapter?.kinds ?? []
       const has = [
         ...(['full', 'differential', 'log'] as const).map((kind) => kinds.includes(kind)),
-        adapter?.pointInTime ?? false,
+        (adapter?.pointInTime ?? false) !== false,
       ]
       expect(works, engine).toEqual(has)
     }
