@@ -1,7 +1,7 @@
 // Many log backups of a second each, without waiting for as many seconds: the transactions are real, and so are their
 // pages, as SQLite wrote them into its write-ahead log; the times are made up, one second after the other.
 import { createHash } from 'node:crypto'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createReadStream, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import {
@@ -93,10 +93,10 @@ function transaction(database: Database.Database): (n: number) => void {
 async function tableOf(live: string, copy: string, pageSize: number): Promise<PageTable> {
   // Of a copy: closing the file itself would let go of SQLite's locks.
   await run(`cp '${live}' '${copy}'`, 600)
-  const bytes = readFileSync(copy)
-  const table = new PageTable(pageSize, bytes.length / pageSize)
-  for (let page = 1; page <= table.pageCount; page++) {
-    table.set(page, hashPage(bytes.subarray((page - 1) * pageSize, page * pageSize)))
+  const table = new PageTable(pageSize, statSync(copy).size / pageSize)
+  let page = 0
+  for await (const piece of createReadStream(copy, { highWaterMark: 256 * pageSize })) {
+    for (let at = 0; at < piece.length; at += pageSize) table.set(++page, hashPage(piece.subarray(at, at + pageSize)))
   }
   return table
 }

@@ -87,7 +87,9 @@ const cpu = process.cpuUsage(cpuBefore)
 delay.disable()
 clearInterval(watch)
 // A child's time is told when it has ended.
-for (const child of children) if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+const patience = AbortSignal.timeout(5000)
+for (const child of children)
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit', { signal: patience })
 // The monitor's own timer fires each millisecond: what it measures beyond that is the stall.
 const stall = (ns: number): number => Math.max(0, Math.round((ns / 1e6 - 1) * 100) / 100)
 console.log(
