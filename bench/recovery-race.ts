@@ -17,7 +17,6 @@ export interface RecoveryRace {
 }
 
 const ALONE = 'the full alone'
-const PLANNING = 'planning alone'
 const MIB = 1024 * 1024
 
 /** Prints a table for each history, and gives the rows about the app's process. */
@@ -46,11 +45,16 @@ async function raceThrough({ base, folder, rounds }: RecoveryRace, transactions:
       restore(ALONE, { id: fullId }, before - 1),
       restore('through all of them', {}, ticks),
       restore('through half of them', { at: halfwayAt }, before + half),
-      { name: PLANNING, command: worker('plan', live, backups) },
+      { name: 'planning alone', command: worker('plan', live, backups) },
     ],
     rounds,
     600,
   )
+  if (perLog === 1) {
+    const merging = { name: 'merging them, sixty into one', command: worker('merge', live, backups) }
+    const merged = [merging, restore('through all of them, merged', {}, ticks)]
+    for (const [name, runs] of await compete(merged, 1, 1200)) results.set(name, runs)
+  }
   for (const { failed } of [...results.values()].flat()) if (failed) console.warn(failed)
   const title = `${logs} logs of ${perLog === 1 ? 'a second' : `${perLog} seconds`}, ${transactions} commits, ${(bytes / MIB).toFixed(0)} MiB`
   console.log(`### ${title}\n\n${report(results)}\n`)
@@ -71,10 +75,9 @@ function report(results: Map<string, Run[]>): string {
   const rows = [...results].map(([name, runs]) => {
     if (runs.some((one) => one.failed)) return [name, 'failed', '', '', '', '']
     const middle = (key: string): string => median(runs.map(({ said }) => said[key] ?? Number.NaN)).toFixed(0)
-    const beyond =
-      name === ALONE || name === PLANNING
-        ? ''
-        : median(runs.map(({ wallS }, i) => wallS - (fulls[i] as Run).wallS)).toFixed(2)
+    const beyond = !name.startsWith('through')
+      ? ''
+      : median(runs.map(({ wallS }, i) => wallS - (fulls[i] as Run).wallS)).toFixed(2)
     const wall = median(runs.map(({ wallS }) => wallS)).toFixed(2)
     return [
       name,

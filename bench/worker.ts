@@ -1,6 +1,6 @@
 // One verb in a process of its own, as an app would run it. Prints one line of JSON.
 //   node worker.ts VERB DATABASE FOLDER [COMPRESSION] [TARGET]
-// VERB: backup, differential, log[:METHOD] (which must be how it was made), stored, decoded, restored, plan, or
+// VERB: backup, differential, log[:METHOD] (which must be how it was made), stored, decoded, restored, plan, merge, or
 // restore[:TO]. DATABASE: a file of SQLite, or the options of postgres() in JSON. COMPRESSION: zstd, gzip or none, or
 // zstd:LEVEL. TARGET: what to restore, `id` or `at`, in JSON.
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -13,6 +13,7 @@ import {
   createBackup,
   defineBackupPlan,
   directory,
+  mergeLogs,
   planRecovery,
   type RecoveryTarget,
   restoreBackup,
@@ -47,6 +48,7 @@ const verbs: Record<string, () => Promise<unknown>> = {
   backup: () => backUp('full'),
   differential: () => backUp('differential'),
   log: () => backUp('log'),
+  merge: () => mergeLogs(plan, { everyMoment: false }),
   plan: () => planRecovery(plan, restoreTarget()),
   restore: () => restoreBackup(plan, { ...restoreTarget(), to: target ?? join(folder, 'restored.db') }),
   stored: () => verifyBackup(plan, { level: 'stored' }),
