@@ -37,7 +37,11 @@ export function freeFrame(frame: Uint8Array): void {
  */
 export function compress(source: AsyncIterable<Uint8Array>, compression: Compression): AsyncIterable<Uint8Array> {
   if (compression.algorithm === 'none') return source
-  return inOrder(regroup(source, FRAME_BYTES), FRAMES_IN_FLIGHT, (frame) => compressFrame(frame, compression))
+  return inOrder(regroup(source, FRAME_BYTES), FRAMES_IN_FLIGHT, async (frame) => {
+    const compressed = await compressFrame(frame, compression)
+    freeFrame(frame) // a copy of our own
+    return compressed
+  })
 }
 
 /** The same bytes in pieces of exactly `size`, but for the last; at least one piece, so that nothing is a file too. */

@@ -1,3 +1,4 @@
+import { freeFrame } from '@taskflow-backup/core'
 import { Spool } from './spool.ts'
 import { cannotWrite } from './write-file.ts'
 
@@ -34,6 +35,7 @@ export class PendingImages {
     if (needed > this.#memory.length) {
       const grown = Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.#memory.length, FIRST_BYTES))
       this.#memory.copy(grown, 0, 0, this.#filled)
+      freeFrame(this.#memory)
       this.#memory = grown
     }
     this.#memory.set(bytes, this.#filled)
@@ -65,6 +67,7 @@ export class PendingImages {
       rest.append(this.read(at, Math.min(WRITE_BYTES, this.length - at)))
     }
     this.#file?.close()
+    freeFrame(this.#memory)
     this.#memory = rest.#memory
     this.#filled = rest.#filled
     this.#file = rest.#file

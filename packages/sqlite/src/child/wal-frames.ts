@@ -1,4 +1,5 @@
 import { endianness } from 'node:os'
+import { freeFrame } from '@taskflow-backup/core'
 import type { LogMark } from '../changes/format.ts'
 import { FRAME_HEADER_BYTES, isLittleEndian, readAt, WAL_HEADER_BYTES } from './wal.ts'
 
@@ -21,7 +22,7 @@ export interface VerifiedFrames {
   /** Behind the last of them. */
   readonly mark: LogMark
   readonly commits: number
-  /** Gives them to `visitor`. More than {@link KEPT_BYTES} are read again: only while the log cannot be begun anew. */
+  /** Gives them to `visitor`, once. More than {@link KEPT_BYTES} are read again: only while the log cannot be begun anew. */
   visit(visitor: CommitVisitor): void
 }
 
@@ -71,7 +72,14 @@ export function verifyFrames(
     const at = (index % perRead) * frameBytes + FRAME_HEADER_BYTES
     return chunkOf(Math.floor(index / perRead)).subarray(at, at + pageSize)
   }
-  return { mark, commits, visit: (visitor) => visitFrames(pages, pageCounts, imageOf, visitor) }
+  return {
+    mark,
+    commits,
+    visit: (visitor) => {
+      visitFrames(pages, pageCounts, imageOf, visitor)
+      for (const bytes of kept.splice(0)) freeFrame(bytes)
+    },
+  }
 }
 
 function visitFrames(
