@@ -1,6 +1,11 @@
 import { dirname, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type AdapterContext, type RunningJob, startJob as startChildJob } from '@taskflow-backup/core'
+import {
+  type AdapterContext,
+  type JobSettings,
+  type RunningJob,
+  startJob as startChildJob,
+} from '@taskflow-backup/core'
 import type { JobName, Jobs } from './jobs.ts'
 
 /** Starts one job in a child process of its own, which is killed when `ctx.signal` is aborted. */
@@ -8,8 +13,9 @@ export function startJob<N extends JobName>(
   name: N,
   input: Jobs[N]['input'],
   ctx: AdapterContext,
+  settings?: JobSettings,
 ): RunningJob<Jobs[N]['result']> {
-  return startChildJob<Jobs, N>(childFile(), name, input, ctx)
+  return startChildJob<Jobs, N>(childFile(), name, input, ctx, settings)
 }
 
 /** Runs a job that neither sends nor takes bytes. */

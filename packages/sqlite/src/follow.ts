@@ -33,7 +33,9 @@ export async function followLog(
   let job: RunningJob<Jobs['follow']['result']> | undefined
   try {
     const input = { ...sourceSettings(options, ctx.temporaryDirectory), skewMs: skewOf(ctx), everyMs }
-    job = startJob('follow', { ...input, base: await writeBase(base, 'log', folder, ctx) }, ctx)
+    // Kept waiting behind a busy app, it would let the write-ahead log grow.
+    const settings = { background: false }
+    job = startJob('follow', { ...input, base: await writeBase(base, 'log', folder, ctx) }, ctx, settings)
     await job.ask({ ask: 'status' } satisfies FollowRequest)
     await rm(join(folder, 'base'), { force: true })
     return new Following(options, job, folder, ctx)

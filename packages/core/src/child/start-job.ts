@@ -28,6 +28,14 @@ export interface RunningJob<Result> {
   kill(): void
 }
 
+export interface JobSettings {
+  /**
+   * Whether the child runs at a lower priority than the app. Not for a job that has to keep up with the app: the longer
+   * it is kept waiting, the more it has to do. Default: true.
+   */
+  readonly background?: boolean
+}
+
 /**
  * Runs one job of an adapter's child program, so that heavy or synchronous work stays out of the app's process. It is
  * killed when `ctx.signal` is aborted. `program` is a file that calls `serveJobs`.
@@ -41,13 +49,14 @@ export function startJob<Jobs extends JobTable, Name extends keyof Jobs & string
   name: Name,
   input: Jobs[Name]['input'],
   ctx: AdapterContext,
+  { background = true }: JobSettings = {},
 ): RunningJob<Jobs[Name]['result']> {
   const child = ctx.spawn(process.execPath, [program], {
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'ipc'],
     env: childEnvironment(),
     windowsHide: true,
   })
-  stepBack(child)
+  if (background) stepBack(child)
   const kill = (): void => void child.kill('SIGKILL')
   ctx.signal.addEventListener('abort', kill, { once: true })
   if (ctx.signal.aborted) kill()
