@@ -29,11 +29,18 @@ export async function handOn<Result>(
 ): Promise<Result> {
   let failure: unknown
   async function* bytes(): AsyncGenerator<Buffer> {
+    const pieces = storedBytes(members)
+    // The channel ends as if this was all, so that what came before still arrives: it may be enough.
+    const next = (): Promise<IteratorResult<Buffer, void>> =>
+      pieces.next().catch((error: unknown) => {
+        failure = error
+        return { done: true, value: undefined }
+      })
     try {
-      yield* storedBytes(members)
-    } catch (error) {
-      // The channel ends as if this was all, so that what came before still arrives: it may be enough.
-      failure = error
+      // A channel that breaks throws in here, at `yield`: that is no failure of the storage.
+      for (let piece = await next(); !piece.done; piece = await next()) yield piece.value
+    } finally {
+      await pieces.return(undefined)
     }
   }
   const sent = pipeline(Readable.from(bytes(), { objectMode: false }), job.channel)
