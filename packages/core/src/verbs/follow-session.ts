@@ -32,6 +32,9 @@ export interface FollowSessionOptions {
   readonly merge?: (signal: AbortSignal) => Promise<unknown>
 }
 
+/** A pause in which whoever waits for the plan's lock comes upon it free. */
+const OTHERS_MS = 500
+
 /** No later attempt would end otherwise. */
 const FINAL: readonly ErrorCode[] = ['BASE_MISSING', 'BASE_UNUSABLE', 'KIND_UNSUPPORTED', 'CONTRACT_BROKEN']
 
@@ -125,6 +128,10 @@ export class FollowSession {
     return this.#record.health(state, status)
   }
 
+  get #othersMs(): number {
+    return Math.min(this.#options.everyMs, OTHERS_MS)
+  }
+
   get #waitMs(): number {
     return Math.min(this.#options.everyMs, this.#timing.mostWaitMs)
   }
@@ -137,8 +144,11 @@ export class FollowSession {
       await this.#captureAndCommit(asked.length > 0)
       for (const { resolve } of asked) resolve()
       // The source itself waits for something to be there. This is for one that always has something, or does not wait.
-      const leastMs = this.#loggedMs >= startedMs ? this.#options.everyMs : this.#waitMs
-      if (asked.length === 0) await this.#nap(startedMs + leastMs - this.#timing.nowMs())
+      const logged = this.#loggedMs >= startedMs
+      const leastMs = logged ? this.#options.everyMs : this.#waitMs
+      const restMs = startedMs + leastMs - this.#timing.nowMs()
+      // When a commit takes longer than that, others still have to get their turn: they look for the lock now and then.
+      if (asked.length === 0) await this.#nap(logged ? Math.max(restMs, this.#othersMs) : restMs)
     } catch (thrown) {
       const error = toBackupError(thrown, 'INTERNAL', 'The log could not be followed')
       // A source that ended once is begun anew at once, for whoever waits.
