@@ -1,4 +1,5 @@
 import { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Compression } from '../contracts/adapter.ts'
 import { compress, freeFrame } from '../pipeline/compress.ts'
@@ -17,13 +18,13 @@ export function openChannel(): Socket {
 }
 
 /**
- * For a job: hashes, compresses and hashes `source` in its process, and sends only the small result. When `source`
- * fails, the channel is closed without an end.
+ * For a job: hashes, compresses and hashes `source` in its process, and sends only the small result over its channel, or
+ * writes it to a file. When `source` fails, the channel is closed without an end.
  */
 export async function sendCompressed(
   source: AsyncIterable<Uint8Array>,
   compression: Compression,
-  channel: Socket,
+  channel: Writable,
   onProgress: JobTools['onProgress'],
 ): Promise<SentFacts> {
   const isPlain = compression.algorithm === 'none'

@@ -312,6 +312,7 @@ export class LogTracker {
     const connection =
       source.connection &&
       new Database(source.file, { readonly: true, fileMustExist: true, timeout: this.#settings.busyTimeoutMs })
+    let begun = false
     try {
       const image = await openImage({ ...source, connection }, this.#settings) // which closes it
       const capturedAt = this.#clock.now()
@@ -321,6 +322,7 @@ export class LogTracker {
       if (image.pageSize !== this.#captured.table.pageSize)
         throw new BackupError('BASE_UNUSABLE', `${source.file} has another page size now.`)
       pins?.pinNext()
+      begun = true
       await compareImage(image, this.#captured.table, this.#captured.store, () => {})
       const { logMark: mark } = image
       this.#captured.endStep(before, {
@@ -334,7 +336,8 @@ export class LogTracker {
       this.#notes = [...image.notes]
     } catch (error) {
       connection?.close()
-      this.drop(this.#mustCompare)
+      // Half a comparison cannot stay; before it, what waits for a backup is as right as it was.
+      if (begun) this.drop(this.#mustCompare)
       throw error
     }
     pins?.dropOld()

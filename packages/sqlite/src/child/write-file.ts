@@ -1,6 +1,5 @@
 import { createWriteStream } from 'node:fs'
-import { pipeline } from 'node:stream/promises'
-import { BackupError, type Compression, compress, freeFrame, Meter, type SentFacts } from '@taskflow-backup/core'
+import { BackupError, type Compression, type SentFacts, sendCompressed } from '@taskflow-backup/core'
 
 /** Errors of the file system that mean: no room. */
 const NO_ROOM = ['ENOSPC', 'EDQUOT', 'EFBIG']
@@ -18,27 +17,11 @@ export async function writeCompressed(
   plain: AsyncIterable<Uint8Array>,
   compression: Compression,
 ): Promise<SentFacts> {
-  const [before, after] = [new Meter(), new Meter()]
-  const output = createWriteStream(path, { flags: 'wx', mode: 0o600 })
-  async function* metered(): AsyncGenerator<Uint8Array> {
-    for await (const piece of plain) {
-      before.update(piece)
-      yield piece
-    }
-  }
-  async function* frames(): AsyncGenerator<Uint8Array> {
-    for await (const frame of compress(metered(), compression)) {
-      after.update(frame)
-      yield frame
-      if (output.writableLength === 0 && compression.algorithm !== 'none') freeFrame(frame)
-    }
-  }
   try {
-    await pipeline(frames(), output)
+    return await sendCompressed(plain, compression, createWriteStream(path, { flags: 'wx', mode: 0o600 }), () => {})
   } catch (error) {
     throw cannotWrite(path, error)
   }
-  return { plain: before.facts(), stored: after.facts() }
 }
 
 /** What an error of a temporary file means; others are given back as they are. */
