@@ -1,8 +1,8 @@
 import type { Finding, MemberToInspect } from '@taskflow-backup/core'
 import { BackupError } from '@taskflow-backup/core'
-import { hashWords, isHash } from './changes/commits.ts'
+import { isHash } from './changes/commits.ts'
 import { readIndex, readPageHashesHeader } from './changes/format.ts'
-import { HASH_BYTES, StateSum } from './changes/page-table.ts'
+import { HASH_BYTES, StateSum, wordsOf } from './changes/page-table.ts'
 import { PieceReader } from './changes/piece-reader.ts'
 
 /** Page hashes that are read at once. */
@@ -15,7 +15,7 @@ export async function inspectChanges(member: MemberToInspect): Promise<Finding[]
     const { pageSize, pages, steps } = index
     if (reader.left !== pages.length * pageSize)
       return refuse(`it has ${reader.left} bytes of pages instead of ${pages.length * pageSize}`)
-    const words = hashWords(index)
+    const words = wordsOf(index.hashes)
     const image = Buffer.allocUnsafe(pageSize)
     for (let i = 0; i < pages.length; i++) {
       await reader.readInto(image)

@@ -1,7 +1,8 @@
-import { closeSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readSync, statSync, writeFileSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect } from 'vitest'
+import { locksOf } from './support/kernel-locks.ts'
 import { type Place, test } from './support/place.ts'
 import { createHistory } from './support/time-travel/history.ts'
 import { FollowingApp, OtherWriter } from './support/time-travel/processes.ts'
@@ -19,18 +20,6 @@ async function followed(place: Place, writes: boolean): Promise<FollowingApp> {
     place.path('clock'),
     place,
   )
-}
-
-/** Locks that a process holds on a database and on its log's index, as the kernel tells. */
-function locksOf(pid: number, file: string): string[] {
-  const inodes = [file, `${file}-shm`].map((path) => statSync(path).ino)
-  return readFileSync('/proc/locks', 'utf8')
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/).slice(1))
-    .filter((fields) => Number(fields[3 + (fields[0] === '->' ? 1 : 0)]) === pid)
-    .filter((fields) => inodes.some((inode) => fields.join(' ').includes(`:${inode} `)))
-    .map((fields) => fields.join(' '))
-    .sort()
 }
 
 /** What a write-ahead log that begins anew has another one of. The file carries no locks: it may be opened. */
@@ -66,14 +55,14 @@ describe.skipIf(process.platform !== 'linux')('an app whose log is followed', ()
       }, place.file)
 
     await app.ask('holdLocks')
-    const before = locksOf(app.pid, place.file)
+    const before = locksOf(app, place.file)
     expect(before.length).toBeGreaterThan(0)
     for (const round of ['looks', 'is killed', 'looks again']) {
       if (round === 'is killed') process.kill(await app.followerPid(), 'SIGKILL')
       await app.ask('flush').catch(() => {}) // a flush may hit the moment of the kill
       await app.ask('backup', 'differential')
       expect({ round, ...(await tries()) }).toEqual({ round, write: 'SQLITE_BUSY', busy: true })
-      expect({ round, locks: locksOf(app.pid, place.file) }).toEqual({ round, locks: before })
+      expect({ round, locks: locksOf(app, place.file) }).toEqual({ round, locks: before })
     }
     await app.ask('releaseLocks')
     expect(await tries()).toMatchObject({ write: expect.not.stringContaining('BUSY') })

@@ -1,9 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { readFileSync, statSync } from 'node:fs'
 import { describe, expect } from 'vitest'
 import type { AgentTools } from './support/agent.ts'
+import { locksOf } from './support/kernel-locks.ts'
 import { type Place, test } from './support/place.ts'
-import type { Agent } from './support/processes.ts'
 import { createTasks, tasksIn } from './support/tasks.ts'
 
 // POSIX drops all locks that a process holds on a file when it closes any descriptor of it. An app that opens its own
@@ -45,18 +44,6 @@ const VERBS: Step = async ({ library }, { file, backups, temporaryDirectory }) =
 
 /** The trap itself: what every one of the verbs must not do. */
 const TRAP: Step = ({ fs }, { file }) => fs.closeSync(fs.openSync(file, 'r'))
-
-/** Locks that a process holds on a database and on its log's index, as the kernel tells. */
-function locksOf({ pid }: Agent, file: string): string[] {
-  const inodes = [file, `${file}-shm`].map((path) => statSync(path).ino)
-  return readFileSync('/proc/locks', 'utf8')
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/).slice(1))
-    .filter((fields) => Number(fields[3 + (fields[0] === '->' ? 1 : 0)]) === pid)
-    .filter((fields) => inodes.some((inode) => fields.join(' ').includes(`:${inode} `)))
-    .map((fields) => fields.join(' '))
-    .sort()
-}
 
 /** The app writes, takes `step`, another process writes and closes, the app writes on. */
 async function scenario(place: Place, step: Step) {

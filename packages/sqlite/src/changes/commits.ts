@@ -23,9 +23,12 @@ export interface Outcome {
 /** SQLite's own limit. */
 const MOST_PAGES = 0xfffffffe
 
+/** How many pages commits wrote. */
+export const pagesOf = (commits: Step['commits']): number => commits.reduce((sum, [, written]) => sum + written, 0)
+
 /** Looks through commits from the last to the first. @throws `MEMBER_DAMAGED` when a number of pages is none */
 export function outcomeOf(pages: Uint32Array, { first, commits }: Commits): Outcome {
-  const written = commits.reduce((sum, [, count]) => sum + count, 0)
+  const written = pagesOf(commits)
   const pageCount = commits.at(-1)?.[0] ?? 0
   if (commits.some(([count]) => count > MOST_PAGES)) throw tooLong()
   const kept = new Uint8Array(written)
@@ -47,7 +50,7 @@ export function outcomeOf(pages: Uint32Array, { first, commits }: Commits): Outc
   return { pageCount, fewest, written, kept }
 }
 
-/** Takes commits over into a table. @throws `MEMBER_DAMAGED` when a number of pages is none */
+/** Takes commits over into a table; `hashes` are those of the index, as words. @throws `MEMBER_DAMAGED` when a number of pages is none */
 export function replay(
   table: PageTable,
   { pages }: ChangesIndex,
@@ -63,13 +66,6 @@ export function replay(
       if (page > 0 && page <= pageCount) table.set(page, hashes.subarray(at * 4, at * 4 + 4))
     }
   }
-}
-
-/** The hashes of an index as `PageTable.set` takes them, four words each. */
-export function hashWords({ hashes }: ChangesIndex): Uint32Array {
-  const words = new Uint32Array(hashes.length / 4)
-  new Uint8Array(words.buffer).set(hashes)
-  return words
 }
 
 /** Whether the hash of a page is the one at `at` in the words of an index. */

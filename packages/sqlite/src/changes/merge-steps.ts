@@ -1,4 +1,4 @@
-import { outcomeOf } from './commits.ts'
+import { outcomeOf, pagesOf } from './commits.ts'
 import type { Step } from './format.ts'
 import { isEmpty } from './log-facts.ts'
 
@@ -30,7 +30,7 @@ export function mergeSteps(steps: readonly Step[], pages: Uint32Array, resolutio
   let first = 0
   for (const group of groups) {
     const commits = group.flatMap((step) => step.commits)
-    const written = commits.reduce((sum, [, count]) => sum + count, 0)
+    const written = pagesOf(commits)
     const joins = commits.length > 0 && resolutionMs !== undefined
     const kept = joins ? lastPages(pages, first, commits) : allPages(pages, first, written)
     for (const [page, image] of kept) {

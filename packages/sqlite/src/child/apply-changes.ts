@@ -1,8 +1,8 @@
 import { BackupError } from '@taskflow-backup/core'
 import { type ChosenSteps, chooseSteps, type Limit, unreachable } from '../changes/choose-steps.ts'
-import { type Commits, hashWords, isHash, outcomeOf, replay } from '../changes/commits.ts'
+import { type Commits, isHash, outcomeOf, pagesOf, replay } from '../changes/commits.ts'
 import { type ChangesIndex, readIndex, type Step } from '../changes/format.ts'
-import { PageTable } from '../changes/page-table.ts'
+import { PageTable, wordsOf } from '../changes/page-table.ts'
 import { PieceReader } from '../changes/piece-reader.ts'
 import { PageWriter } from './page-writer.ts'
 
@@ -62,7 +62,7 @@ export class Recovery {
       if (reader.left !== index.pages.length * pageSize) throw damaged('does not end after its last page')
       const all: ChosenSteps = { first: 0, end: index.steps.length, partly: 0, isLast: false }
       const chosen = kind === 'log' ? chooseSteps(index.steps, this.#commit, this.#limit) : all
-      const words = hashWords(index)
+      const words = wordsOf(index.hashes)
       const commits = commitsOf(index.steps, chosen)
       if (this.#advance(index, words, chosen)) await this.#write(reader, index, words, commits)
       if (kind === 'differential') {
@@ -161,8 +161,6 @@ function commitsOf(steps: readonly Step[], { first, end, partly }: ChosenSteps):
 
 const firstPageOf = (steps: readonly Step[], step: number): number =>
   steps.slice(0, step).reduce((sum, { commits }) => sum + pagesOf(commits), 0)
-
-const pagesOf = (commits: Step['commits']): number => commits.reduce((sum, [, written]) => sum + written, 0)
 
 const damaged = (why: string): BackupError => new BackupError('MEMBER_DAMAGED', `It ${why}.`)
 

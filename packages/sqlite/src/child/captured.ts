@@ -1,8 +1,9 @@
 import type { Compression, SentFacts } from '@taskflow-backup/core'
+import { replay } from '../changes/commits.ts'
 import { encodeIndex, type LogMark, type Step } from '../changes/format.ts'
 import { gapsOf, resolutionOf, type StepGap } from '../changes/log-facts.ts'
-import { hashPage, PageTable } from '../changes/page-table.ts'
-import { ChangeStore, pagesOf } from './change-store.ts'
+import { hashPage, PageTable, wordsOf } from '../changes/page-table.ts'
+import { ChangeStore, pagesIn } from './change-store.ts'
 import type { Base } from './read-base.ts'
 import type { CommitVisitor } from './wal-frames.ts'
 import { writeCompressed } from './write-file.ts'
@@ -91,7 +92,7 @@ export class Captured {
   }
 
   get pendingBytes(): number {
-    return pagesOf(this.#steps.slice(this.#committed)) * this.#table.pageSize
+    return pagesIn(this.#steps.slice(this.#committed)) * this.#table.pageSize
   }
 
   /** When what waits longest was looked for. */
@@ -224,14 +225,10 @@ export class Captured {
   committed(): void {
     if (!this.#written) return
     const { to, capturedAt } = this.#written
-    const { steps, pages, hashes } = this.#store.index(this.#committed, to)
-    const words = new Uint32Array(hashes.buffer)
-    let entry = 0
-    for (const [pageCount, written] of steps.flatMap(({ commits }) => commits)) {
-      this.#committedTable.resize(pageCount)
-      for (const end = entry + written; entry < end; entry++)
-        this.#committedTable.set(pages[entry] as number, words.subarray(entry * 4, entry * 4 + 4))
-    }
+    const index = this.#store.index(this.#committed, to)
+    const { steps, hashes } = index
+    const commits = steps.flatMap((step) => step.commits)
+    replay(this.#committedTable, index, wordsOf(hashes), { first: 0, commits })
     this.#committedCommit = steps.at(-1)?.lastCommit ?? this.#committedCommit
     this.#committedAt = capturedAt
     this.#committed = to
@@ -241,11 +238,11 @@ export class Captured {
 
   #trimHistory(): void {
     const { pageSize } = this.#table
-    let bytes = pagesOf(this.#steps.slice(0, this.#committed)) * pageSize
+    let bytes = pagesIn(this.#steps.slice(0, this.#committed)) * pageSize
     if (bytes <= this.#historyBytes) return
     let count = 0 // half of it, so that what stays is not copied each time
     while (count < this.#committed && bytes > this.#historyBytes / 2)
-      bytes -= pagesOf([this.#steps[count++] as Step]) * pageSize
+      bytes -= pagesIn([this.#steps[count++] as Step]) * pageSize
     this.#forget(count)
   }
 
@@ -336,7 +333,7 @@ function summary(steps: readonly Step[]): CapturedLog {
     before: first.before,
     state: last.after,
     steps: steps.length,
-    pages: pagesOf(steps),
+    pages: pagesIn(steps),
     how: [...new Set(steps.map(({ how }) => how))],
     resolutionMs: resolutionOf(steps, after),
     gaps: gapsOf(steps, after),

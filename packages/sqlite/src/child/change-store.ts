@@ -1,4 +1,5 @@
 import type { Compression, SentFacts } from '@taskflow-backup/core'
+import { pagesOf } from '../changes/commits.ts'
 import { type ChangesIndex, encodeIndex, type Step } from '../changes/format.ts'
 import { HASH_BYTES, type PageHash } from '../changes/page-table.ts'
 import { PendingImages } from './pending-images.ts'
@@ -70,15 +71,15 @@ export class ChangeStore {
 
   /** Puts other steps in the place of those that are here: of the same commits, differently divided or numbered. */
   relabel(steps: readonly Step[]): void {
-    if (pagesOf(steps) !== pagesOf(this.#steps)) throw new RangeError('These are the steps of other commits.')
+    if (pagesIn(steps) !== pagesIn(this.#steps)) throw new RangeError('These are the steps of other commits.')
     this.#steps.splice(0, this.#steps.length, ...steps)
   }
 
   /** What the steps from `from` to before `to` changed. */
   index(from: number, to: number): ChangesIndex {
     const steps = this.#steps.slice(from, to)
-    const first = pagesOf(this.#steps.slice(0, from))
-    const end = first + pagesOf(steps)
+    const first = pagesIn(this.#steps.slice(0, from))
+    const end = first + pagesIn(steps)
     const hashes = new Uint8Array(this.#hashes.slice(first * WORDS, end * WORDS).buffer)
     return { pageSize: this.#pageSize, steps, pages: this.#pages.slice(first, end), hashes }
   }
@@ -95,7 +96,7 @@ export class ChangeStore {
     { from = 0, to = this.#steps.length }: { readonly from?: number; readonly to?: number } = {},
   ): Promise<SentFacts & { readonly index: ChangesIndex }> {
     const index = this.index(from, to)
-    const first = pagesOf(this.#steps.slice(0, from))
+    const first = pagesIn(this.#steps.slice(0, from))
     return { ...(await writeCompressed(path, this.#contentOf(index, first), compression)), index }
   }
 
@@ -108,7 +109,7 @@ export class ChangeStore {
 
   /** Forgets the first `steps` steps, or all, with their pages. */
   clear(steps = this.#steps.length): void {
-    const pages = pagesOf(this.#steps.splice(0, steps))
+    const pages = pagesIn(this.#steps.splice(0, steps))
     this.#images.drop(pages * this.#pageSize)
     const kept = Math.max(FIRST_PAGES, this.#count - pages)
     const [oldPages, oldHashes] = [this.#pages, this.#hashes]
@@ -130,8 +131,4 @@ export class ChangeStore {
 }
 
 /** Pages that these steps wrote. */
-export function pagesOf(steps: readonly Step[]): number {
-  let pages = 0
-  for (const { commits } of steps) for (const [, written] of commits) pages += written
-  return pages
-}
+export const pagesIn = (steps: readonly Step[]): number => steps.reduce((sum, { commits }) => sum + pagesOf(commits), 0)

@@ -1,6 +1,7 @@
 import { openSync } from 'node:fs'
 import { BackupError } from '@taskflow-backup/core'
 import type { BaseInput } from '../base-state.ts'
+import { pagesOf, replay } from '../changes/commits.ts'
 import { type ChangesIndex, type LogMark, readIndex, readPageHashesHeader } from '../changes/format.ts'
 import { HASH_BYTES, PageTable, wordsOf } from '../changes/page-table.ts'
 import { tooShort } from '../changes/piece-reader.ts'
@@ -51,7 +52,7 @@ async function read({ file, state, lastCommit, capturedAt }: BaseInput): Promise
   let at: { mark?: LogMark | undefined; commit: number } = { mark: header.mark, commit: 0 }
   while (next(1).length > 0) {
     position-- // only looked whether there is more
-    at = replay(await readIndex(exactly), table, at)
+    at = replayLog(await readIndex(exactly), table, at)
   }
   if (at.commit !== lastCommit) {
     throw new BackupError('BASE_UNUSABLE', `The backups lead to commit ${at.commit} instead of ${lastCommit}.`)
@@ -61,27 +62,25 @@ async function read({ file, state, lastCommit, capturedAt }: BaseInput): Promise
 }
 
 /** Logs may overlap: redoing what is done already changes nothing. */
-function replay(
-  { pageSize, steps, pages, hashes }: ChangesIndex,
+function replayLog(
+  index: ChangesIndex,
   table: PageTable,
   from: { mark?: LogMark | undefined; commit: number },
 ): { mark?: LogMark | undefined; commit: number } {
+  const { pageSize, steps, hashes } = index
   if (pageSize !== table.pageSize)
     throw new BackupError('BASE_UNUSABLE', `A log has pages of ${pageSize} bytes, the full of ${table.pageSize}.`)
   const words = wordsOf(hashes)
   let at = from
-  let entry = 0
+  let first = 0
   for (const { firstCommit, lastCommit, commits, mark } of steps) {
-    const isDone = lastCommit < at.commit
-    if (!isDone && firstCommit > at.commit + 1)
-      throw new BackupError('BASE_UNUSABLE', `The commits ${at.commit + 1} to ${firstCommit - 1} are in no log.`)
-    for (const [pageCount, written] of commits) {
-      if (!isDone) table.resize(pageCount)
-      for (const end = entry + written; entry < end; entry++) {
-        if (!isDone) table.set(pages[entry] as number, words.subarray(entry * 4, entry * 4 + 4))
-      }
+    if (lastCommit >= at.commit) {
+      if (firstCommit > at.commit + 1)
+        throw new BackupError('BASE_UNUSABLE', `The commits ${at.commit + 1} to ${firstCommit - 1} are in no log.`)
+      replay(table, index, words, { first, commits })
+      at = { mark, commit: lastCommit }
     }
-    if (!isDone) at = { mark, commit: lastCommit }
+    first += pagesOf(commits)
   }
   return at
 }

@@ -2,12 +2,13 @@ import { type FileHandle, open } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { BackupError, inOrder, type ManifestMember, toBackupError } from '@taskflow-backup/core'
 import { readPageHashesHeader } from '../changes/format.ts'
-import { HASH_BYTES, hashPage, PageTable } from '../changes/page-table.ts'
+import { PageTable } from '../changes/page-table.ts'
 import { PieceReader } from '../changes/piece-reader.ts'
 import type { Jobs, StateOfFile } from '../jobs.ts'
 import { about } from './about-member.ts'
 import { Recovery } from './apply-changes.ts'
 import { IncomingMembers } from './incoming-members.ts'
+import { hashPages } from './page-hashes.ts'
 
 const BLOCK_BYTES = 1024 * 1024
 
@@ -25,9 +26,8 @@ export async function rebuild(
     const handle = await open(file, 'wx', 0o600)
     try {
       const goesOn = changes.length > 0 || limit.commit !== undefined
-      const hashes = goesOn || pageHashes ? new Hashes(pageSize, image.plain.bytes) : undefined
-      await writeImage(handle, incoming.next(image), hashes)
-      const table = hashes?.table()
+      const table = goesOn || pageHashes ? tableFor(pageSize, image.plain.bytes) : undefined
+      await writeImage(handle, incoming.next(image), table)
       if (table && pageHashes) await about(pageHashes, () => comparePageHashes(table, pageHashes, incoming))
       const result = table && goesOn ? await applyAll(new Recovery(handle.fd, table, limit), changes, incoming) : null
       await handle.sync()
@@ -57,10 +57,17 @@ async function applyAll(
   return recovery.result()
 }
 
-async function writeImage(handle: FileHandle, plain: AsyncIterable<Buffer>, hashes: Hashes | undefined): Promise<void> {
+/** Each block holds whole pages, whose hashes go to `table`. */
+async function writeImage(
+  handle: FileHandle,
+  plain: AsyncIterable<Buffer>,
+  table: PageTable | undefined,
+): Promise<void> {
+  let page = 1
   const hashAndWrite = (block: Buffer): Promise<void> => {
     const written = write(handle, block)
-    hashes?.add(block) // while the disk is at work
+    if (table) hashPages(block, page, table) // while the disk is at work
+    if (table) page += block.length / table.pageSize
     return written
   }
   for await (const _ of inOrder(inBlocks(plain), 1, hashAndWrite));
@@ -88,28 +95,10 @@ async function write(handle: FileHandle, block: Buffer): Promise<void> {
   for (let at = 0; at < block.length; ) at += (await handle.write(block, at)).bytesWritten
 }
 
-/** The hashes of the pages of a database of `bytes` bytes that passes block by block, each of which holds whole pages. */
-class Hashes {
-  readonly #pageSize: number
-  readonly #words: Uint32Array
-  #at = 0
-
-  constructor(pageSize: number, bytes: number) {
-    if (bytes % pageSize !== 0) throw new BackupError('MEMBER_DAMAGED', `${bytes} bytes are no pages of ${pageSize}.`)
-    this.#pageSize = pageSize
-    this.#words = new Uint32Array(((bytes / pageSize) * HASH_BYTES) / 4)
-  }
-
-  add(block: Buffer): void {
-    for (let at = 0; at < block.length; at += this.#pageSize) {
-      this.#words.set(hashPage(block.subarray(at, at + this.#pageSize)), this.#at)
-      this.#at += HASH_BYTES / 4
-    }
-  }
-
-  table(): PageTable {
-    return PageTable.from(this.#pageSize, new Uint8Array(this.#words.buffer))
-  }
+/** A table for the pages of a database of so many bytes. */
+function tableFor(pageSize: number, bytes: number): PageTable {
+  if (bytes % pageSize !== 0) throw new BackupError('MEMBER_DAMAGED', `${bytes} bytes are no pages of ${pageSize}.`)
+  return new PageTable(pageSize, bytes / pageSize)
 }
 
 /** The hashes that lie beside a full are those of its pages. */

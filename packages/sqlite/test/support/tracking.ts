@@ -2,13 +2,13 @@ import { randomUUID } from 'node:crypto'
 import type Database from 'better-sqlite3'
 import { expect } from 'vitest'
 import type { Step } from '../../src/changes/format.ts'
-import { HASH_BYTES, hashPage, PageTable } from '../../src/changes/page-table.ts'
+import { HASH_BYTES } from '../../src/changes/page-table.ts'
 import type { Start } from '../../src/child/captured.ts'
 import { CaptureClock } from '../../src/child/clock.ts'
 import { LogTracker, type TrackerLimits } from '../../src/child/log-tracker.ts'
 import { type OpenSource, openSource } from '../../src/child/open-source.ts'
 import { takeSnapshot } from '../../src/child/snapshot.ts'
-import { applyChanges, decodeChangesFile } from './changes.ts'
+import { applyChanges, decodeChangesFile, tableOf } from './changes.ts'
 import type { Place } from './place.ts'
 
 // The tracker in this process, so that a test decides when it looks. No file of a database is ever closed here while
@@ -27,17 +27,10 @@ export function stateOf(file: string, { withMark = true } = {}): State {
   const bytes = snapshot.readPages(1, pageCount)
   snapshot.release()
   const table = tableOf(bytes, pageSize)
+  expect(table.bytes.length).toBe(table.pageCount * HASH_BYTES)
   const now = Date.now()
   const start = { table, lastCommit: 0, capturedAt: now, notBefore: now, ...(withMark && logMark && { mark: logMark }) }
   return { bytes, start }
-}
-
-function tableOf(bytes: Buffer, pageSize: number): PageTable {
-  const table = new PageTable(pageSize, bytes.length / pageSize)
-  for (let page = 1; page <= table.pageCount; page++)
-    table.set(page, hashPage(bytes.subarray((page - 1) * pageSize, page * pageSize)))
-  expect(table.bytes.length).toBe(table.pageCount * HASH_BYTES)
-  return table
 }
 
 export interface Tracking {
