@@ -6,7 +6,9 @@ import fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { patterned } from '../../testing/src/index.ts'
 import { compress, compressFrame, FRAME_BYTES, freeFrame } from '../src/index.ts'
+import { ByteReader } from '../src/pipeline/byte-reader.ts'
 import { decode } from '../src/pipeline/decompress.ts'
+import { type FrameHeader, framePieces, nextFrame } from '../src/pipeline/zstd-frames.ts'
 import { codeOf } from './support/text.ts'
 
 type Algorithm = 'zstd' | 'gzip' | 'none'
@@ -172,6 +174,21 @@ describe('files of the standard tools', () => {
   })
 })
 
+test.each([0, 1, 5000, FRAME_BYTES])(
+  '%d bytes make exactly one zstd frame, which tells their length',
+  async (length) => {
+    for (const plain of [randomBytes(length), text(length)]) {
+      const frame = await compressFrame(plain, { algorithm: 'zstd', level: 3 })
+      const reader = new ByteReader(cut(frame))
+      const header = (await nextFrame(reader)) as FrameHeader
+      let bytes = 0
+      for await (const piece of framePieces(reader, header)) bytes += piece.length
+      expect(header).toMatchObject({ plainBytes: length, hasChecksum: true })
+      expect(bytes).toBe(frame.length)
+    }
+  },
+)
+
 describe('frames that claim absurd sizes', () => {
   afterEach(() => vi.restoreAllMocks())
   const header = (descriptor: number, ...rest: number[]): Buffer =>
@@ -215,6 +232,14 @@ describe('the memory of a frame', () => {
     freeFrame(frame)
     expect(frame.buffer.byteLength).toBe(0)
     expect(plain.buffer.byteLength).toBe(FRAME_BYTES)
+  })
+
+  test('is all that compressing takes: nothing waits for V8 beside it', async () => {
+    const plain = randomBytes(FRAME_BYTES)
+    const before = process.memoryUsage().external
+    // So few that V8 does not look for garbage in between.
+    for (let round = 0; round < 6; round++) freeFrame(await compressFrame(plain, { algorithm: 'zstd', level: 1 }))
+    expect(process.memoryUsage().external - before).toBeLessThan(2 * FRAME_BYTES)
   })
 
   test('is left alone when it is shared with others', () => {

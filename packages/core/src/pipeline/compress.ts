@@ -10,25 +10,46 @@ const FRAMES_IN_FLIGHT = 4
 
 export const COMPRESSION_SUFFIX = { zstd: '.zst', gzip: '.gz', none: '' } as const
 
-const zstd = promisify(zlib.zstdCompress)
 const gzip = promisify(zlib.gzip)
 
 /** Compresses one frame in libuv's pool. `ZSTD_c_nbWorkers` is never set: with it node:zlib hangs. */
 export function compressFrame(plain: Uint8Array, { algorithm, level }: Compression): Promise<Uint8Array> {
   if (algorithm === 'none') return Promise.resolve(plain)
   if (algorithm === 'gzip') return gzip(plain, { level, chunkSize: FRAME_BYTES / 4 })
-  return zstd(plain, {
-    chunkSize: FRAME_BYTES / 2,
+  return zstdFrame(plain, level)
+}
+
+/**
+ * In one go into memory that is surely long enough. `zlib.zstdCompress` does not tell the compressor that the input is
+ * complete, which then copies it bit by bit, and leaves buffers behind that only V8 can free.
+ */
+function zstdFrame(plain: Uint8Array, level: number): Promise<Uint8Array> {
+  const stream = zlib.createZstdCompress({
+    flush: zlib.constants.ZSTD_e_end,
+    chunkSize: longestFrame(plain.length),
     // The frame tells its plain length, which lets readers decode it in one go and refuse absurd ones.
     pledgedSrcSize: plain.length,
     params: { [zlib.constants.ZSTD_c_compressionLevel]: level, [zlib.constants.ZSTD_c_checksumFlag]: 1 },
   } as zlib.ZstdOptions)
+  return new Promise((resolve, reject) => {
+    const pieces: Buffer[] = []
+    stream.on('data', (piece: Buffer) => pieces.push(piece)).on('error', reject)
+    // Its end would add an empty frame.
+    stream.write(plain, (error) => {
+      stream.destroy()
+      if (error) reject(error)
+      else resolve(pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces))
+    })
+  })
 }
+
+/** `ZSTD_COMPRESSBOUND` of zstd.h. */
+const longestFrame = (bytes: number): number => bytes + (bytes >>> 8) + (Math.max(0, 128 * 1024 - bytes) >>> 11)
 
 /** Frees the memory of a frame that {@link compressFrame} made and that nobody reads again. */
 export function freeFrame(frame: Uint8Array): void {
   // A small one may lie in Node's own pool together with others.
-  if (frame.buffer.byteLength > Buffer.poolSize) freeMemory(frame, FRAME_BYTES)
+  if (frame.buffer.byteLength > Buffer.poolSize) freeMemory(frame, longestFrame(FRAME_BYTES))
 }
 
 /**

@@ -4,7 +4,7 @@ import type { CodecUse, ManifestMember, StreamFacts } from '../contracts/backup.
 import { BackupError, toBackupError } from '../errors.ts'
 import { isReservedFile } from '../layout.ts'
 import { isKeySegment } from '../storage/key.ts'
-import { COMPRESSION_SUFFIX, compress } from './compress.ts'
+import { COMPRESSION_SUFFIX, compress, freeFrame } from './compress.ts'
 import { canDecode, decode } from './decompress.ts'
 import { borrow } from './lent-body.ts'
 import { Meter } from './meter.ts'
@@ -46,7 +46,7 @@ export function outgoing(member: Member, compression: Compression): Outgoing {
   const plain = new Meter()
   const stored = new Meter()
   const pieces = borrow(body)
-  const stages = encoded ? pieces : compress(plain.through(pieces), compression)
+  const stages = encoded ? pieces : compressed(plain.through(pieces), compression)
   const given = encoded?.stored
   let sent = 0
   async function* counted(): AsyncGenerator<Uint8Array> {
@@ -65,6 +65,14 @@ export function outgoing(member: Member, compression: Compression): Outgoing {
       plain: encoded ? encoded.plain() : plain.facts(),
       stored: given ? sameLength(given(), sent, file) : stored.facts(),
     }),
+  }
+}
+
+/** Each frame is freed when the next one is asked for. */
+async function* compressed(plain: AsyncIterable<Uint8Array>, compression: Compression): AsyncGenerator<Uint8Array> {
+  for await (const frame of compress(plain, compression)) {
+    yield frame
+    if (compression.algorithm !== 'none') freeFrame(frame)
   }
 }
 
