@@ -23,6 +23,7 @@ export {
 } from './errors.ts'
 export { folderOwner, isAbandonedFolder, makeOwnedFolder } from './owned-folder.ts'
 export { COMPRESSION_SUFFIX, compress, compressFrame, FRAME_BYTES, freeFrame } from './pipeline/compress.ts'
+export { copyToShared } from './pipeline/copy-shared.ts'
 export { inOrder } from './pipeline/in-order.ts'
 export { LentBody } from './pipeline/lent-body.ts'
 export { decodeMember, unpackMember } from './pipeline/member.ts'

@@ -4,7 +4,7 @@ import { zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { patterned, streamOf } from '../../testing/src/index.ts'
-import { type ManifestMember, Meter, meterFor, ThreadMeter } from '../src/index.ts'
+import { copyToShared, type ManifestMember, Meter, meterFor, ThreadMeter } from '../src/index.ts'
 import { unpackMember } from '../src/pipeline/member.ts'
 import { codeOf } from './support/text.ts'
 
@@ -15,6 +15,20 @@ function start(): ThreadMeter {
   if (!meter) throw new Error('no thread')
   return meter
 }
+
+test('copies any part of a buffer to any place of shared memory, and nothing else', () => {
+  const place = fc.nat(64)
+  fc.assert(
+    fc.property(place, place, place, fc.nat(5000), (at, start, after, length) => {
+      const source = patterned(start + length + after)
+      const target = Buffer.from(new SharedArrayBuffer(at + length + 16)).fill(0xee)
+      const expected = Buffer.alloc(target.length, 0xee)
+      expected.set(source.subarray(start, start + length), at)
+      copyToShared(target, at, source, start, start + length)
+      expect(target.equals(expected)).toBe(true)
+    }),
+  )
+})
 
 test.each([
   ['its own', (length: number) => Buffer.alloc(length)],

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { StreamFacts } from '../contracts/backup.ts'
 import { BackupError } from '../errors.ts'
+import { copyToShared } from './copy-shared.ts'
 import { Meter } from './meter.ts'
 
 // SHA-256 without the processor's own instructions for it costs more than all else that is done with a byte. A thread of
@@ -38,10 +39,10 @@ export function meterFor(bytes: number): Meter | ThreadMeter {
 export class ThreadMeter {
   readonly #thread: Worker
   readonly #waiting: { resolve: (answer: string) => void; reject: (error: unknown) => void }[] = []
-  readonly #free: Uint8Array[] = []
+  readonly #free: Buffer[] = []
   /** Slabs that are being hashed, in their order. */
   readonly #busy: Promise<string>[] = []
-  #slab: Uint8Array | undefined
+  #slab: Buffer | undefined
   #filled = 0
   #bytes = 0
   #failure: BackupError | undefined
@@ -74,12 +75,13 @@ export class ThreadMeter {
       this.#flush()
       return this.#ask(piece)
     }
-    for (let at = 0; at < piece.length; ) {
-      this.#slab ??= this.#free.pop() ?? new Uint8Array(new SharedArrayBuffer(SLAB_BYTES))
-      const part = piece.subarray(at, at + SLAB_BYTES - this.#filled)
-      this.#slab.set(part, this.#filled)
-      this.#filled += part.length
-      at += part.length
+    const source = Buffer.from(piece.buffer, piece.byteOffset, piece.length)
+    for (let at = 0; at < source.length; ) {
+      this.#slab ??= this.#free.pop() ?? Buffer.from(new SharedArrayBuffer(SLAB_BYTES))
+      const end = Math.min(source.length, at + SLAB_BYTES - this.#filled)
+      copyToShared(this.#slab, this.#filled, source, at, end)
+      this.#filled += end - at
+      at = end
       if (this.#filled === SLAB_BYTES) this.#flush()
     }
     return this.#busy.length < SLABS ? undefined : this.#busy[0]

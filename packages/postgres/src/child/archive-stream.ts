@@ -1,4 +1,4 @@
-import { BackupError } from '@taskflow-backup/core'
+import { BackupError, copyToShared } from '@taskflow-backup/core'
 import type { ReplicationConnection, ReplicationRow } from '../replication/connection.ts'
 import { SLAB_BYTES, type SlabPool } from './slab-pool.ts'
 
@@ -60,7 +60,7 @@ export async function* copyArchives(
     for (let at = 0; at < piece.length; ) {
       slab ??= pool.take()
       const end = Math.min(piece.length, at + SLAB_BYTES - filled)
-      piece.copy(slab, filled, at, end)
+      copyToShared(slab, filled, piece, at, end)
       filled += end - at
       at = end
       if (filled === SLAB_BYTES) flush()

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
-import { BackupError } from '@taskflow-backup/core'
+import { BackupError, copyToShared } from '@taskflow-backup/core'
 import { SLAB_BYTES, type SlabPool } from './slab-pool.ts'
 
 /** The plain content of an archive that the server compressed, in slabs of `pool`; the name's suffix tells how. */
@@ -37,7 +37,7 @@ async function* inSlabs(pieces: AsyncIterable<Buffer>, pool: SlabPool): AsyncGen
   for await (const piece of pieces) {
     for (let at = 0; at < piece.length; ) {
       const end = Math.min(piece.length, at + SLAB_BYTES - filled)
-      piece.copy(slab, filled, at, end)
+      copyToShared(slab, filled, piece, at, end)
       filled += end - at
       at = end
       if (filled < SLAB_BYTES) continue
