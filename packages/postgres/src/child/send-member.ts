@@ -4,8 +4,8 @@ import type { MemberSender } from '../member-channel.ts'
 
 /** Each holds a slab and its compressed frame. */
 const FRAMES_IN_FLIGHT = Math.min(availableParallelism(), 4) + 2
-/** One is hashed while the other is sent. */
-const PLAIN_IN_FLIGHT = 2
+/** The thread that hashes always has one waiting while others are read and sent. */
+const PLAIN_IN_FLIGHT = 4
 
 /** What looks at a member on its way. */
 export interface MemberWatch {
