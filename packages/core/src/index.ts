@@ -25,7 +25,7 @@ export { folderOwner, isAbandonedFolder, makeOwnedFolder } from './owned-folder.
 export { COMPRESSION_SUFFIX, compress, compressFrame, FRAME_BYTES, freeFrame } from './pipeline/compress.ts'
 export { copyToShared } from './pipeline/copy-shared.ts'
 export { inOrder } from './pipeline/in-order.ts'
-export { LentBody } from './pipeline/lent-body.ts'
+export { borrow, LentBody } from './pipeline/lent-body.ts'
 export { decodeMember, unpackMember } from './pipeline/member.ts'
 export { Meter } from './pipeline/meter.ts'
 export { meterFor, ThreadMeter } from './pipeline/thread-meter.ts'

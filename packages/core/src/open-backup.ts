@@ -1,8 +1,9 @@
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import type { OpenBackup } from './contracts/adapter.ts'
 import type { Manifest, ManifestMember } from './contracts/backup.ts'
 import { BackupError } from './errors.ts'
 import { memberKey } from './layout.ts'
+import { borrow, LentBody } from './pipeline/lent-body.ts'
 import { decodeMember } from './pipeline/member.ts'
 import type { Destination } from './plan.ts'
 
@@ -39,7 +40,9 @@ export function openBackup(
     async openStored(memberName) {
       const member = find(memberName)
       const object = await get(member)
-      const body = Readable.from(counted(object, member, tell()), { objectMode: false })
+      // Whoever takes copies gets them as small as the storage makes them.
+      const pieces = (): AsyncIterable<Uint8Array> => (body.isLent ? borrow(object) : object)
+      const body: LentBody = new LentBody(counted(pieces, member, tell()))
       // A body that is destroyed before it was read never enters its generator.
       return body.once('close', () => object.destroy())
     },
@@ -48,12 +51,12 @@ export function openBackup(
 
 /** Hands stored bytes on and tells of them as if they were plain ones: the share that has passed. */
 async function* counted(
-  object: Readable,
+  pieces: () => AsyncIterable<Uint8Array>,
   member: ManifestMember,
   onBytes: (bytes: number) => void,
-): AsyncGenerator<Buffer> {
+): AsyncGenerator<Uint8Array, void, void> {
   let passed = 0
-  for await (const piece of object as AsyncIterable<Buffer>) {
+  for await (const piece of pieces()) {
     passed += piece.length
     onBytes(Math.floor((passed / Math.max(1, member.stored.bytes)) * member.plain.bytes))
     yield piece

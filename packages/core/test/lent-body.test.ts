@@ -7,9 +7,8 @@ import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { patterned, readAll, settled, streamOf } from '../../testing/src/index.ts'
-import { channelPieces, directory, LentBody } from '../src/index.ts'
+import { borrow, channelPieces, directory, LentBody, type Storage } from '../src/index.ts'
 import { fanOut } from '../src/pipeline/fan-out.ts'
-import { borrow } from '../src/pipeline/lent-body.ts'
 
 const BYTES = patterned(5_000_017)
 
@@ -86,6 +85,41 @@ describe('a lent body', () => {
       await rm(folder, { recursive: true })
     }
   })
+})
+
+describe('what a directory reads', () => {
+  const inDirectory = async (look: (storage: Storage) => Promise<void>): Promise<void> => {
+    const folder = await mkdtemp(join(tmpdir(), 'lent-'))
+    try {
+      const storage = directory(folder)
+      await storage.put('a', BYTES)
+      await look(storage)
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  }
+
+  test('is lent in one memory, whole or in part', () =>
+    inDirectory(async (storage) => {
+      for (const range of [undefined, { offset: 1_000_001, length: 2_000_000 }]) {
+        const memories = new Set<ArrayBufferLike>()
+        const copies: Buffer[] = []
+        for await (const piece of borrow(await storage.get('a', range && { range }))) {
+          memories.add(piece.buffer)
+          copies.push(Buffer.from(piece))
+        }
+        const expected = range ? BYTES.subarray(range.offset, range.offset + range.length) : BYTES
+        expect(Buffer.concat(copies).equals(expected)).toBe(true)
+        expect(memories.size).toBe(1)
+      }
+    }))
+
+  test('is copied in small pieces for whoever keeps it', () =>
+    inDirectory(async (storage) => {
+      const kept = (await (await storage.get('a')).toArray()) as Buffer[]
+      expect(Buffer.concat(kept).equals(BYTES)).toBe(true)
+      expect(Math.max(...kept.map(({ length }) => length))).toBeLessThanOrEqual(16 * 1024)
+    }))
 })
 
 describe('the pieces of a channel', () => {

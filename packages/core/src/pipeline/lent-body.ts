@@ -3,8 +3,8 @@ import { Readable } from 'node:stream'
 const READ_AHEAD_BYTES = 1024 * 1024
 
 /**
- * A body over memory that is used again: each of `pieces` is gone when the next is asked for. `directory` and
- * `memory` borrow them as they are. Whoever reads it as any other stream gets copies, which may be kept.
+ * A body over memory that is used again: each of `pieces` is gone when the next is asked for. Those that know it borrow
+ * them as they are ({@link borrow}). Whoever reads it as any other stream gets copies, which may be kept.
  */
 export class LentBody extends Readable {
   readonly #pieces: AsyncGenerator<Uint8Array, void, void>
@@ -19,6 +19,11 @@ export class LentBody extends Readable {
   /** False when somebody reads it as a stream already. */
   get canLend(): boolean {
     return this.readableFlowing === null && !this.readableDidRead && !this.#isLent
+  }
+
+  /** True when its memory is borrowed. Meaningful once the first of its pieces is asked for. */
+  get isLent(): boolean {
+    return this.#isLent
   }
 
   /** Destroying the body ends it even while the next piece is waited for. */

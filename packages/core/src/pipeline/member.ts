@@ -168,7 +168,8 @@ export async function checkStored(
   onBytes: (bytes: number) => void,
 ): Promise<void> {
   const stored = new Meter()
-  for await (const _ of guarded(stored.through(object), stored, member.stored.bytes, member.file)) onBytes(stored.bytes)
+  for await (const _ of guarded(stored.through(borrow(object)), stored, member.stored.bytes, member.file))
+    onBytes(stored.bytes)
   compare(member.file, 'stored', stored.facts(), member.stored)
 }
 
