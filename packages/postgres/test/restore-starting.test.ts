@@ -4,6 +4,7 @@ import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
+  type BackupEvent,
   type BackupPlan,
   createBackup,
   defineBackupPlan,
@@ -11,6 +12,8 @@ import {
   keepAll,
   ownIdentity,
   pruneBackups,
+  restoreBackup,
+  undoRestore,
 } from '@taskflow-backup/core'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
@@ -68,8 +71,11 @@ describe.skipIf(reason)(`a restore killed while it starts PostgreSQL ${version} 
   const places = async (): Promise<string[]> =>
     (await fs.readdir(server.folder)).filter((name) => name.includes('restored'))
 
-  /** Killed when the server in its final place has just been started: before it, one told its version, one recovered. */
-  async function killWhileStarting(): Promise<void> {
+  /**
+   * Killed when the server in its final place has just been started, or is about to be: before it, one told its version,
+   * one recovered.
+   */
+  async function killWhileStarting(text: 'before postgres' | 'after postgres' = 'after postgres'): Promise<void> {
     const worker: ChildProcess = fork(fileURLToPath(new URL('support/restore-worker.ts', import.meta.url)), {
       stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
     })
@@ -80,7 +86,7 @@ describe.skipIf(reason)(`a restore killed while it starts PostgreSQL ${version} 
     const closed = once(worker, 'close')
     await once(worker, 'message')
     const to = { dataDirectory: restored(), start: true }
-    const killAt = { text: 'after postgres', time: 3 }
+    const killAt = { text, time: 3 }
     worker.send({ options, backups, temporary, to, overwrite: true, killAt } satisfies RestoreOrders)
     expect(await closed, said).toEqual([null, 'SIGKILL'])
   }
@@ -120,6 +126,64 @@ describe.skipIf(reason)(`a restore killed while it starts PostgreSQL ${version} 
     if (left.length > 0) expect(await fs.readdir(restored())).toEqual(['note'])
     expect(await fs.readdir(temporary)).toEqual([])
     expect(await server.sql(STATE)).toEqual(RESTORED)
+  })
+
+  describe('before the server was started', () => {
+    const warningsOf = async (work: (onEvent: (event: BackupEvent) => void) => Promise<unknown>): Promise<string[]> => {
+      const warnings: string[] = []
+      await work((event) => {
+        if (event.type === 'warning') warnings.push(event.message)
+      })
+      return warnings
+    }
+    const pruning = (): Promise<string[]> => warningsOf((onEvent) => pruneBackups(plan(), { onEvent }))
+
+    test('every prune tells of the cluster until somebody starts it, and keeps it', async () => {
+      await killWhileStarting('before postgres')
+      const told = expect.stringContaining(`put its cluster at ${restored()}, and before it started a server`)
+      expect(await pruning()).toEqual([told])
+      expect(await pruning()).toEqual([told])
+      const again = restoreBackup(plan(), { to: { dataDirectory: restored(), start: true } })
+      await expect(again).rejects.toMatchObject({ code: 'TARGET_EXISTS', hint: told })
+      expect(await queryDataDirectory(restored(), server.programs, STATE)).toEqual(RESTORED)
+      expect(await pruning()).toEqual([])
+      expect(await fs.readdir(temporary)).toEqual([])
+      expect(await places()).toEqual(['restored', expect.stringContaining('restored.tablespaces-')])
+    })
+
+    test('what it tells takes the restore back', async () => {
+      await fs.mkdir(restored())
+      await fs.writeFile(join(restored(), 'PG_VERSION'), 'kept')
+      await killWhileStarting('before postgres')
+      const [warning] = await pruning()
+      const record = JSON.parse(/undoRestore\(plan, (.*)\)\.$/.exec(warning as string)?.[1] as string)
+      await undoRestore(plan(), record)
+      expect(await fs.readdir(restored())).toEqual(['PG_VERSION'])
+      expect(await pruning()).toEqual([])
+      expect((await places()).filter((place) => place.includes('.started-'))).toEqual([])
+      expect(await fs.readdir(temporary)).toEqual([])
+    })
+
+    test('a swap that was not done is taken back, wherever it was', async () => {
+      await killWhileStarting('before postgres')
+      // As it is between the two renames: nothing in the place, both whole.
+      const [name] = await fs.readdir(temporary)
+      const { startIn, ...owner } = JSON.parse(await fs.readFile(join(temporary, name as string, 'owner.json'), 'utf8'))
+      await fs.rm(startIn, { recursive: true })
+      const folder = join(server.folder, '.restored.restoring-killed')
+      const kept = owner.record.kept ?? join(server.folder, 'restored.before-restore')
+      await fs.mkdir(folder)
+      await fs.rename(restored(), join(folder, 'data'))
+      await fs.mkdir(kept)
+      await fs.writeFile(join(kept, 'note'), 'kept')
+      await fs.writeFile(join(folder, 'owner.json'), JSON.stringify(owner))
+      const record = { swap: { target: restored(), kept }, outside: owner.outside }
+      await fs.writeFile(join(folder, 'restore.json'), JSON.stringify(record))
+      expect(await pruning()).toEqual([expect.stringContaining('what was there before is there again')])
+      expect(await places()).toEqual(['restored'])
+      expect(await fs.readdir(restored())).toEqual(['note'])
+      expect(await fs.readdir(temporary)).toEqual([])
+    })
   })
 
   test('a server that somebody uses goes on, for good', async () => {

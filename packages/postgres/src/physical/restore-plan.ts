@@ -7,6 +7,7 @@ import type { Owner } from './lay-out-job.ts'
 import { checkChain, type RestoreChain } from './restore-chain.ts'
 import { refuseRunning } from './restore-in-use.ts'
 import { isFree, MOST_SOCKET_FOLDER_BYTES, startedFolder } from './restore-places.ts'
+import { explainWaiting } from './restore-starting.ts'
 import { type CheckedTarget, checkTarget } from './restore-target.ts'
 
 /** What is known of a restore before anything is made. */
@@ -37,7 +38,7 @@ export async function planRestore(
   const target = checkTarget(options, request)
   const dataDirectory = target.dataDirectory === undefined ? undefined : await realPath(target.dataDirectory)
   const { evenIfInUse } = request
-  if (dataDirectory !== undefined) await checkPlace(options, dataDirectory, target, evenIfInUse)
+  if (dataDirectory !== undefined) await checkPlace(options, dataDirectory, { ...target, evenIfInUse }, ctx)
   const startIn = target.start && dataDirectory ? startedFolder(dataDirectory, ctx.randomId(8)) : undefined
   if (startIn !== undefined && Buffer.byteLength(startIn) > MOST_SOCKET_FOLDER_BYTES) {
     throw new BackupError('TARGET_INVALID', `${startIn} is too long a path for the socket of a server.`, {
@@ -60,8 +61,8 @@ export async function planRestore(
 async function checkPlace(
   options: CheckedOptions,
   directory: string,
-  { overwrite, isLive }: CheckedTarget,
-  evenIfInUse: boolean,
+  { overwrite, isLive, evenIfInUse }: CheckedTarget & Pick<RestoreRequest, 'evenIfInUse'>,
+  ctx: AdapterContext,
 ): Promise<void> {
   const parent = await fs.stat(dirname(directory)).catch(() => undefined)
   if (!parent?.isDirectory()) throw new BackupError('TARGET_INVALID', `There is no folder ${dirname(directory)}.`)
@@ -75,8 +76,10 @@ async function checkPlace(
       hint: 'Let the data directory be a folder inside of it, or restore into a folder inside of it with `to` and move the files.',
     })
   }
-  if (there && !overwrite && !(await isFree(directory)))
-    throw new BackupError('TARGET_EXISTS', `${directory} is not empty.`)
+  if (there && !overwrite && !(await isFree(directory))) {
+    const hint = await explainWaiting(directory, ctx)
+    throw new BackupError('TARGET_EXISTS', `${directory} is not empty.`, { ...(hint !== undefined && { hint }) })
+  }
   // Looked at again when it is promoted; this look spares the wait.
   if (!evenIfInUse && (there || isLive)) await refuseRunning(options, directory)
 }

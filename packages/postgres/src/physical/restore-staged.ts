@@ -1,6 +1,12 @@
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
-import { type AdapterContext, BackupError, type StagedRestore, throwIfAborted } from '@taskflow-backup/core'
+import {
+  type AdapterContext,
+  BackupError,
+  type StagedRestore,
+  throwIfAborted,
+  type UndoRecord,
+} from '@taskflow-backup/core'
 import type { CheckedOptions } from '../options.ts'
 import type { Owner } from './lay-out-job.ts'
 import { checkCluster } from './restore-check.ts'
@@ -9,7 +15,7 @@ import { DATA, exists, type RestoreRecord, syncFolder, TABLESPACES, tablespacesF
 import type { RestorePlan } from './restore-plan.ts'
 import { locationOf, type RecoveredCluster, tidyUp } from './restore-server.ts'
 import { startRestored, takeBack } from './restore-start.ts'
-import { noteStart } from './restore-starting.ts'
+import { folderIdentity, noteStart } from './restore-starting.ts'
 import { swapDirectories } from './restore-swap.ts'
 
 /** How long a recovered cluster may take for its last checkpoint. */
@@ -59,28 +65,32 @@ export function staged(
       throwIfAborted(promoteCtx.signal)
       const moved = (await exists(join(folder, TABLESPACES))) ? tablespacesFolder(target, ctx.randomId(8)) : undefined
       const outside = [...staging.outside, ...(moved === undefined ? [] : [{ path: moved, found: false }])]
-      const prepare = async (): Promise<void> => {
-        if (moved !== undefined) await moveTablespaces(folder, moved, plan.runAs)
-      }
-      const record = await swapDirectories(
-        options,
-        { folder, staged: data, target, evenIfInUse, outside, prepare },
-        promoteCtx,
-      )
-      await discard()
-      if (plan.startIn === undefined || !cluster) return record
       let note: string | undefined
-      try {
+      const prepare = async (record: UndoRecord): Promise<void> => {
+        if (moved !== undefined) await moveTablespaces(folder, moved, plan.runAs)
+        if (plan.startIn === undefined || !cluster) return
         const { user, database } = cluster.settings
         const facts = { startIn: plan.startIn, record, outside, login: { user, database } }
-        note = await noteStart(facts, promoteCtx)
-        await startRestored(options, plan, note, promoteCtx)
+        // Before the swap: from then on somebody has to tell what became of the start.
+        note = await noteStart({ ...facts, cluster: await folderIdentity(data) }, promoteCtx)
+      }
+      let record: UndoRecord | undefined
+      try {
+        record = await swapDirectories(
+          options,
+          { folder, staged: data, target, evenIfInUse, outside, prepare },
+          promoteCtx,
+        )
+        await discard()
+        if (note !== undefined) await startRestored(options, plan, note, promoteCtx)
+        return record
       } catch (error) {
-        await takeBack(options, record, outside, promoteCtx)
-        if (note !== undefined) await fs.rm(note, { recursive: true, force: true })
+        if (note !== undefined) {
+          if (record) await takeBack(options, record, outside, promoteCtx)
+          await fs.rm(note, { recursive: true, force: true })
+        }
         throw error
       }
-      return record
     },
   }
 }

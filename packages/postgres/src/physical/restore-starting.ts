@@ -12,9 +12,12 @@ import { type ConnectionSettings, withSession } from '../connection.ts'
 import type { CheckedOptions } from '../options.ts'
 import { endProcess, postmastersIn, runningPostmaster } from '../server/postmaster.ts'
 import { STAGED_PORT } from '../server/settings.ts'
+import { removeLeftoversBeside } from './restore-leftovers.ts'
 import { exists, type RestoreRecord, STARTING_PREFIX } from './restore-places.ts'
 import { undoStart } from './restore-start.ts'
 
+/** A server writes there with which arguments it was started. */
+const STARTED_WITH = 'postmaster.opts'
 const ANSWER_MS = 3_000
 /** How long a server with nothing to do may take for its last checkpoint. */
 const STOP_MS = 30_000
@@ -23,14 +26,21 @@ const STOP_MS = 30_000
 export interface StartFacts {
   /** Folder of the server's socket, log and configuration. */
   readonly startIn: string
+  /** The data directory, wherever it is at present: see {@link folderIdentity}. */
+  readonly cluster: string
   readonly record: UndoRecord
   readonly outside: RestoreRecord['outside']
   readonly login: Pick<ConnectionSettings, 'user' | 'database'>
 }
 
+/** What stays the same when a folder is renamed; empty when there is none. */
+export async function folderIdentity(path: string): Promise<string> {
+  return String((await fs.stat(path, { bigint: true }).catch(() => undefined))?.ino ?? '')
+}
+
 /**
- * Notes that a server is being started on a restored cluster, where a prune looks: the cluster itself may be anywhere.
- * Whoever has started it removes the folder.
+ * Notes that a restored cluster is being put into its place to start a server on it, where a prune looks: the cluster
+ * itself may be anywhere. Whoever has started it removes the folder.
  */
 export async function noteStart(facts: StartFacts, ctx: AdapterContext): Promise<string> {
   const folder = join(ctx.temporaryDirectory, STARTING_PREFIX + ctx.randomId(12))
@@ -41,17 +51,18 @@ export async function noteStart(facts: StartFacts, ctx: AdapterContext): Promise
 /**
  * Takes back the restores that were killed while they started a server in the final place: ends the server, puts what
  * was there before where it was, and removes the rest. A server that somebody is connected to, or that somebody else has
- * started since, is left alone for good. One that was killed before the server was started is a restore like any other:
- * its cluster stays.
+ * started since, is left alone for good. A cluster on which nobody has started a server yet stays as well, and is told
+ * of every time until somebody does.
  */
 export async function removeUnfinishedStarts(options: CheckedOptions, ctx: AdapterContext): Promise<string[]> {
   const removed: string[] = []
-  for (const name of await fs.readdir(ctx.temporaryDirectory).catch((): string[] => [])) {
-    const folder = join(ctx.temporaryDirectory, name)
-    if (!name.startsWith(STARTING_PREFIX) || !(await isOwn(folder)) || !(await isAbandonedFolder(folder))) continue
-    const facts = await folderOwner<StartFacts>(folder)
+  for await (const { folder, facts } of unfinishedStarts(ctx)) {
     try {
-      if (facts && (await takeBackStart(options, facts, ctx))) removed.push(facts.record.target)
+      if (facts && (await isWaiting(facts))) {
+        ctx.onWarning(explain(facts.record))
+        continue
+      }
+      if (facts) removed.push(...(await takeBackStart(options, facts, ctx)))
       await fs.rm(folder, { recursive: true, force: true })
       removed.push(folder)
     } catch (error) {
@@ -62,30 +73,56 @@ export async function removeUnfinishedStarts(options: CheckedOptions, ctx: Adapt
   return removed
 }
 
+/** What there is to know of a cluster at `target` that a killed restore put there and nobody has started yet. */
+export async function explainWaiting(target: string, ctx: AdapterContext): Promise<string | undefined> {
+  for await (const { facts } of unfinishedStarts(ctx))
+    if (facts?.record.target === target && (await isWaiting(facts))) return explain(facts.record)
+  return undefined
+}
+
+async function* unfinishedStarts({ temporaryDirectory }: AdapterContext) {
+  for (const name of await fs.readdir(temporaryDirectory).catch((): string[] => [])) {
+    const folder = join(temporaryDirectory, name)
+    if (!name.startsWith(STARTING_PREFIX) || !(await isOwn(folder)) || !(await isAbandonedFolder(folder))) continue
+    yield { folder, facts: await folderOwner<StartFacts>(folder) }
+  }
+}
+
+const isInPlace = async ({ cluster, record }: StartFacts): Promise<boolean> =>
+  (await folderIdentity(record.target)) === cluster
+
+/** The cluster is where it belongs, and no server was started on it by anybody. */
+async function isWaiting(facts: StartFacts): Promise<boolean> {
+  if (!(await isInPlace(facts)) || (await exists(join(facts.record.target, STARTED_WITH)))) return false
+  return (await postmastersIn(facts.startIn)).length === 0
+}
+
+function explain(record: UndoRecord): string {
+  return `A restore was killed after it had put its cluster at ${record.target}, and before it started a server there: the cluster is whole and checked, and does not run. Start it as your system does, or take it back: undoRestore(plan, ${JSON.stringify(record)}).`
+}
+
 /** What it says is believed: others may write to the folder for temporary files as well. */
 async function isOwn(folder: string): Promise<boolean> {
   const found = await fs.lstat(folder).catch(() => undefined)
   return found?.isDirectory() === true && (!process.getuid || found.uid === process.getuid())
 }
 
-/** False when the cluster is left where it is. */
-async function takeBackStart(
-  options: CheckedOptions,
-  { startIn, record, outside, login }: StartFacts,
-  ctx: AdapterContext,
-): Promise<boolean> {
+/** Returns what was removed; nothing when the cluster is left where it is. */
+async function takeBackStart(options: CheckedOptions, facts: StartFacts, ctx: AdapterContext): Promise<string[]> {
+  const { startIn, record, outside, login } = facts
   const { target, kept } = record
-  const leave = (why: string): false => {
+  const leave = (why: string): string[] => {
     ctx.onWarning(`A restore was killed while it started a server on ${target}; it is left there: ${why}.`)
-    return false
+    return []
   }
-  // The server writes there with which arguments it was started last.
-  const startedWith = await fs.readFile(join(target, 'postmaster.opts'), 'utf8').catch(() => '')
+  const startedWith = await fs.readFile(join(target, STARTED_WITH), 'utf8').catch(() => '')
   const pids = await postmastersIn(startIn)
   if (pids.length === 0 && !startedWith.includes(`${startIn}/`)) {
     await fs.rm(startIn, { recursive: true, force: true })
-    return false
+    // Somebody else has started it; or the swap was not done, and its folder may lie where no prune looks.
+    return removeLeftoversBeside(target, ctx)
   }
+  if (!(await isInPlace(facts))) return leave('something else is in its place now')
   const running = (await runningPostmaster(target)) ?? pids[0]
   const sessions = await countSessions(startIn, login)
   if (sessions !== undefined && running === undefined) return leave('its server runs where it cannot be stopped from')
@@ -96,7 +133,7 @@ async function takeBackStart(
     throw new BackupError('DATABASE_IN_USE', `its server (process ${running}) has not stopped`)
   await undoStart(options, record, outside, ctx)
   await fs.rm(startIn, { recursive: true, force: true })
-  return true
+  return [target]
 }
 
 /** Of others; `undefined` when no server answers there, or not yet. */

@@ -31,8 +31,8 @@ export interface SwapOptions {
   readonly target: string
   readonly evenIfInUse: boolean
   readonly outside: RestoreRecord['outside']
-  /** Runs after the last refusal and before the first rename. */
-  readonly prepare?: () => Promise<void>
+  /** Runs before the first rename, and is told what takes the swap back. */
+  readonly prepare?: (record: UndoRecord) => Promise<void>
 }
 
 /**
@@ -52,7 +52,8 @@ export async function swapDirectories(
   const hasOld = !(await isFree(target))
   const kept = hasOld ? keptDirectory(target, promotedAt, ctx.randomId(4)) : undefined
   await writeRecord(folder, RECORD_FILE, { swap: { target, ...(kept && { kept }) }, outside } satisfies RestoreRecord)
-  await prepare?.()
+  const record: UndoRecord = { engine: ENGINE, target, ...(kept && { kept }), promotedAt: promotedAt.toISOString() }
+  await prepare?.(record)
   if (evenIfInUse) await endRunning(target)
   await refuseRunning(options, target)
   try {
@@ -70,7 +71,7 @@ export async function swapDirectories(
       throw new BackupError('TARGET_EXISTS', `${target} came to be while its replacement was built.`, { cause: error })
     throw toBackupError(error, 'TARGET_INVALID', `Cannot replace ${target}`)
   }
-  return { engine: ENGINE, target, ...(kept && { kept }), promotedAt: promotedAt.toISOString() }
+  return record
 }
 
 /**
