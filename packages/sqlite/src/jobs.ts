@@ -10,7 +10,8 @@ import type { BaseInput } from './base-state.ts'
 import type { Limit } from './changes/choose-steps.ts'
 import type { Step } from './changes/format.ts'
 import type { StepGap } from './changes/log-facts.ts'
-import type { CapturedLog, Until } from './child/captured.ts'
+import type { Until } from './child/captured.ts'
+import type { CapturedLog } from './child/captured-log.ts'
 
 // What the app's process asks of the child, and what it gets back. All of it is plain data that goes over IPC.
 

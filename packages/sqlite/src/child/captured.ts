@@ -1,29 +1,16 @@
 import type { Compression, SentFacts } from '@taskflow-backup/core'
 import { replay } from '../changes/commits.ts'
 import { encodeIndex, type LogMark, type Step } from '../changes/format.ts'
-import { gapsOf, resolutionOf, type StepGap } from '../changes/log-facts.ts'
 import { hashPage, PageTable, wordsOf } from '../changes/page-table.ts'
+import { type CapturedLog, logOf } from './captured-log.ts'
 import { ChangeStore, pagesIn } from './change-store.ts'
 import type { Base } from './read-base.ts'
+import { renumber, StepStates, splitStep } from './step-states.ts'
 import type { CommitVisitor } from './wal-frames.ts'
 import { writeCompressed } from './write-file.ts'
 
 /** So much of what was committed to a backup is kept, for a new full that was made in the meantime. */
 const HISTORY_BYTES = 256 * 1024 * 1024
-
-/** What a backup of the captured steps tells. Times in milliseconds since 1970. */
-export interface CapturedLog {
-  readonly consistentAt: number
-  readonly firstCommit: number
-  readonly lastCommit: number
-  readonly before: string
-  readonly state: string
-  readonly steps: number
-  readonly pages: number
-  readonly how: readonly Step['how'][]
-  readonly resolutionMs: number
-  readonly gaps: readonly StepGap[]
-}
 
 /** Up to where it is wanted: the state of another full, and its time. */
 export interface Until {
@@ -42,9 +29,7 @@ export class Captured {
   readonly #temporaryDirectory: string
   readonly #historyBytes: number
   #store: ChangeStore
-  /** For each step, `PageTable.state` after each of its commits. */
-  #states: (readonly string[])[] = []
-  #openStates: string[] = []
+  #states = new StepStates()
   /** So many of the first steps are in a committed backup. */
   #committed = 0
   /** End of what was written last. */
@@ -123,7 +108,7 @@ export class Captured {
       },
       end: () => {
         this.#store.endCommit(pageCount)
-        this.#openStates.push(this.#table.state)
+        this.#states.endCommit(this.#table.state)
       },
     }
   }
@@ -138,8 +123,6 @@ export class Captured {
     this.#lastMark = mark
     const commits = this.#store.openCommits
     if (commits === 0) return
-    const states = this.#openStates.length === commits ? this.#openStates : [this.#table.state]
-    this.#openStates = []
     const firstCommit = this.lastCommit + 1
     this.#store.endStep({
       lookedAt,
@@ -153,15 +136,14 @@ export class Captured {
       lastCommit: firstCommit + commits - 1,
       ...(mark && { mark }),
     })
-    this.#states.push(states)
+    this.#states.endStep(commits, this.#table.state)
   }
 
   /** Forgets everything that is in no committed backup: the next look has to compare. */
   drop(): void {
     this.clear()
     this.#store = new ChangeStore(this.#committedTable.pageSize, this.#temporaryDirectory)
-    this.#states = []
-    this.#openStates = []
+    this.#states = new StepStates()
     this.#committed = 0
     this.#written = undefined
     this.#table = copyOf(this.#committedTable)
@@ -195,11 +177,11 @@ export class Captured {
       }
       this.#written = { to, capturedAt }
       const sent = await writeCompressed(path, inOnePiece(encodeIndex(nothing)), compression)
-      return { ...sent, log: summary([step]) }
+      return { ...sent, log: logOf([step]) }
     }
     const steps = this.#steps.slice(from, to)
     this.#written = { to, capturedAt: (steps.at(-1) as Step).capturedAt }
-    const log = summary(steps)
+    const log = logOf(steps)
     const { plain, stored } = await this.#store.write(path, compression, { from, to })
     return { plain, stored, log }
   }
@@ -248,7 +230,7 @@ export class Captured {
 
   #forget(steps: number): void {
     this.#store.clear(steps)
-    this.#states.splice(0, steps)
+    this.#states.forget(steps)
     this.#committed = Math.max(0, this.#committed - steps)
   }
 
@@ -263,20 +245,11 @@ export class Captured {
     this.#forget(at)
     this.#committed = 0
     this.#written = undefined
-    let commit = base.lastCommit
-    const later = (moment: number): number => Math.max(moment, base.notBefore)
-    this.#store.relabel(
-      this.#steps.map((step) => {
-        const firstCommit = commit + 1
-        commit += step.commits.length
-        const [lookedAt, capturedAt] = [later(step.lookedAt), later(step.capturedAt)]
-        return { ...step, lookedAt, capturedAt, firstCommit, lastCommit: commit }
-      }),
-    )
+    this.#store.relabel(renumber(this.#steps, base))
     this.#committedTable = base.table
     this.#committedCommit = base.lastCommit
     this.#committedAt = base.capturedAt
-    this.#lastLookAt = later(this.#lastLookAt)
+    this.#lastLookAt = Math.max(this.#lastLookAt, base.notBefore)
     return true
   }
 
@@ -287,11 +260,10 @@ export class Captured {
 
   /** The number of steps up to the newest moment at which the state was that one; divides a step where it must. */
   #find(state: string): number | undefined {
-    for (let index = this.#steps.length - 1; index >= 0; index--) {
-      const at = (this.#states[index] as readonly string[]).lastIndexOf(state)
-      if (at < 0) continue
-      this.#split(index, at + 1)
-      return index + 1
+    const found = this.#states.find(state)
+    if (found) {
+      this.#split(found.index, found.commits)
+      return found.index + 1
     }
     const first = this.#steps[0]
     return (first ? first.before : this.#table.state) === state ? 0 : undefined
@@ -299,20 +271,10 @@ export class Captured {
 
   #split(index: number, commits: number): void {
     const step = this.#steps[index] as Step
-    const states = this.#states[index] as readonly string[]
     if (commits === step.commits.length) return
-    const { mark, ...rest } = step
-    const middle = step.firstCommit + commits
-    const after = states[commits - 1] as string
-    const first = { ...rest, after, lastCommit: middle - 1, commits: step.commits.slice(0, commits) }
-    const second = { ...rest, before: after, firstCommit: middle, commits: step.commits.slice(commits) }
-    this.#store.relabel([
-      ...this.#steps.slice(0, index),
-      first,
-      { ...second, ...(mark && { mark }) },
-      ...this.#steps.slice(index + 1),
-    ])
-    this.#states.splice(index, 1, states.slice(0, commits), states.slice(commits))
+    const between = this.#states.split(index, commits)
+    const [before, after] = [this.#steps.slice(0, index), this.#steps.slice(index + 1)]
+    this.#store.relabel([...before, ...splitStep(step, commits, between), ...after])
     if (this.#committed > index) this.#committed++
   }
 }
@@ -322,20 +284,3 @@ async function* inOnePiece(bytes: Buffer): AsyncGenerator<Buffer> {
 }
 
 const copyOf = (table: PageTable): PageTable => PageTable.from(table.pageSize, Buffer.from(table.bytes))
-
-function summary(steps: readonly Step[]): CapturedLog {
-  const [first, last] = [steps[0] as Step, steps.at(-1) as Step]
-  const after = first.since ?? first.capturedAt
-  return {
-    consistentAt: last.capturedAt,
-    firstCommit: first.firstCommit,
-    lastCommit: last.lastCommit,
-    before: first.before,
-    state: last.after,
-    steps: steps.length,
-    pages: pagesIn(steps),
-    how: [...new Set(steps.map(({ how }) => how))],
-    resolutionMs: resolutionOf(steps, after),
-    gaps: gapsOf(steps, after),
-  }
-}
