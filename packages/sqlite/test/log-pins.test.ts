@@ -1,0 +1,67 @@
+import Database from 'better-sqlite3'
+import { describe, expect, vi } from 'vitest'
+import { test } from './support/place.ts'
+import { stateOf, track } from './support/tracking.ts'
+
+// The app gets its turn after everything that a look does to SQLite, and there does what loses data when nobody stands on
+// the log for a moment: it commits, copies the log to the main file, and commits again, which begins the log anew.
+
+/** Gives `turn` after each call of a connection that is not the app's own; until it is released. */
+function between(app: Database.Database, turn: () => void): () => void {
+  const spies = (['exec', 'pragma'] as const).map((name) => {
+    const original = Database.prototype[name] as (...args: unknown[]) => unknown
+    function withTurn(this: Database.Database, ...args: unknown[]): never {
+      const result = original.apply(this, args)
+      if (this !== app) turn()
+      return result as never
+    }
+    return vi.spyOn(Database.prototype, name).mockImplementation(withTurn)
+  })
+  return () => {
+    for (const spy of spies) spy.mockRestore()
+  }
+}
+
+describe.for(['PASSIVE', 'RESTART', 'TRUNCATE'])(
+  'an app that checkpoints %s between any two steps of a look',
+  (mode) => {
+    test.for([
+      ['at the log', 1024 * 1024, 1],
+      ['that makes the log begin anew', 1, 3],
+    ] as const)('%s', async ([, sealBytes, logs], { place }) => {
+      const app = new Database(place.file, { timeout: 0 })
+      app.exec('PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (id INTEGER PRIMARY KEY, v)')
+      const insert = app.prepare('INSERT INTO t (v) VALUES (randomblob(900))')
+      const tracking = track(place, stateOf(place.file), { limits: { sealBytes, sealWaitMs: 0 } })
+      await tracking.lookAndCheck()
+      let committed = 0
+      const tryTo = (work: () => unknown): void => {
+        try {
+          work()
+        } catch (error) {
+          if ((error as { code?: string }).code !== 'SQLITE_BUSY') throw error // a seal keeps writers waiting
+        }
+      }
+      const write = (): void =>
+        tryTo(() => {
+          committed += insert.run().changes
+        })
+      const release = between(app, () => {
+        write()
+        tryTo(() => app.pragma(`wal_checkpoint(${mode})`))
+        write()
+      })
+      try {
+        for (let look = 0; look < 6; look++) await tracking.tracker.look()
+      } finally {
+        release()
+      }
+      const steps = await tracking.lookAndCheck()
+      expect(committed).toBeGreaterThanOrEqual(2 * 2 * 6) // each look begins a place and leaves one
+      expect(steps.map(({ how }) => how)).not.toContain('comparison')
+      expect(steps.reduce((sum, { commits }) => sum + commits.length, 0)).toBe(committed)
+      expect(new Set(steps.flatMap(({ mark }) => mark?.salts ?? [])).size).toBeGreaterThanOrEqual(logs)
+      app.close()
+    })
+  },
+)
