@@ -117,6 +117,25 @@ describe.for(STORES)('a change store, %s', ([, memoryBytes]) => {
     const { index } = await decodeChanges(frames)
     expect(index.pages.length).toBe(5_000)
   })
+
+  test('forgets what is behind while it is written', async ({ place }) => {
+    const store = open(place)
+    commit(store, 1, 5_000)
+    store.endStep(step())
+    const writing = store.write(place.path('a'), NONE)
+    commit(store, 6_000, 11_000)
+    store.endStep(step())
+    store.truncate(1)
+    commit(store, 7_000, 7_002)
+    store.endStep(step())
+    await writing
+    const first = Array.from({ length: 5_000 }, (_, i) => i + 1)
+    expect(pagesIn((await decodeChangesFile(place.path('a'))).images)).toEqual(expected(...first))
+    await store.write(place.path('b'), NONE)
+    const { index, images } = await decodeChangesFile(place.path('b'))
+    expect(index.steps.length).toBe(2)
+    expect(pagesIn(images)).toEqual(expected(...first, 7_000, 7_001, 7_002))
+  })
 })
 
 describe('pending images', () => {

@@ -137,6 +137,31 @@ describe('followed', () => {
     expect((await chain.logOf(source)).notes).toEqual(['Nothing was committed since the last backup.'])
   })
 
+  test('what is committed while a backup is written is captured meanwhile', async ({ place }) => {
+    const app = await startApp(place)
+    const chain = await startChain(place)
+    const source = await follow(place, chain, 60_000) // looks only when it is asked
+    await app.run(({ held }) => {
+      held.app?.exec('CREATE TABLE bulk (v); INSERT INTO bulk VALUES (randomblob(8000000))')
+    }, undefined)
+    const compression = { algorithm: 'zstd', level: 19 } as const
+    const request = { kind: 'log', id: '20260101-a/x', startedAt: new Date(), fileStem: 'tasks' } as const
+    const writing = source.backup({ ...request, compression, base: chain.base }, place.context())
+    const order: string[] = []
+    const first = writing.next().then(() => order.push('written'))
+    await expect.poll(async () => (await source.status()).pendingBytes, { interval: 5 }).toBeGreaterThan(8_000_000)
+    const before = (await source.status()).pendingBytes
+    await add(app, 3)
+    await source.pending(0)
+    order.push('captured')
+    expect((await source.status()).pendingBytes).toBeGreaterThan(before)
+    await first
+    expect(order).toEqual(['captured', 'written'])
+    await writing.return(undefined as never)
+    expect((await chain.logOf(source)).source.details).toMatchObject({ firstCommit: 1, lastCommit: 5 })
+    expectCurrent(place, chain)
+  })
+
   test('a new full that was made meanwhile begins a chain without a gap', async ({ place }) => {
     const app = await startApp(place)
     const chain = await startChain(place)

@@ -221,6 +221,37 @@ describe('followed', () => {
     await write(app)
     expect(hows(await tracking.lookAndCheck())).toEqual(['log'])
   })
+
+  test.for([0, 1, 60])('what is dropped while %i commits are written is behind them', async (commits, { place }) => {
+    const app = await startApp(place)
+    const tracking = track(place, stateOf(place.file))
+    await write(app, commits)
+    await tracking.tracker.look()
+    const written = await tracking.store(async () => {
+      await write(app, 20)
+      await tracking.tracker.look()
+      tracking.tracker.drop('It was too much.')
+      await write(app, 2)
+      await tracking.tracker.look()
+      await write(app, 3)
+      await tracking.tracker.look()
+    })
+    expect(commitsOf(written)).toBe(commits)
+    const steps = await tracking.lookAndCheck()
+    expect(steps).toMatchObject([{ how: 'comparison', reason: 'It was too much.' }, { how: 'log' }])
+    expect(steps[0]?.since).toBeLessThanOrEqual(steps[0]?.lookedAt as number)
+  })
+
+  test('where the log is now is not told of what is before something that was dropped', async ({ place }) => {
+    const app = await startApp(place)
+    const tracking = track(place, stateOf(place.file))
+    await write(app, 3)
+    await tracking.tracker.look()
+    tracking.tracker.drop('It was too much.')
+    const [nothing] = await tracking.store()
+    expect(nothing?.commits).toEqual([])
+    expect(nothing?.mark).toBeUndefined()
+  })
 })
 
 test('nothing of the database changes by looking', async ({ place }) => {

@@ -32,7 +32,7 @@ export class Captured {
   #states = new StepStates()
   /** So many of the first steps are in a committed backup. */
   #committed = 0
-  /** End of what was written last. */
+  /** End of what was written last, which may be in a backup that is committed just now. */
   #written: { to: number; capturedAt: number } | undefined
   #table: PageTable
   /** As of the last committed backup: what is compared with when the rest cannot be kept. */
@@ -139,15 +139,34 @@ export class Captured {
     this.#states.endStep(commits, this.#table.state)
   }
 
-  /** Forgets everything that is in no committed backup: the next look has to compare. */
+  /**
+   * Forgets what is in no committed backup, and not in one that is being made: the next look has to compare. What is
+   * left is not on the way that leads to where the log is now.
+   */
   drop(): void {
+    const written = this.#written
+    this.#table = copyOf(this.#committedTable)
+    this.#lastMark = undefined
+    if (written && written.to > this.#committed) {
+      this.#replay(this.#table, written.to)
+      this.#store.truncate(written.to)
+      this.#states.truncate(written.to)
+      this.#lastLookAt = written.capturedAt
+      return
+    }
     this.clear()
     this.#store = new ChangeStore(this.#committedTable.pageSize, this.#temporaryDirectory)
     this.#states = new StepStates()
     this.#committed = 0
-    this.#written = undefined
-    this.#table = copyOf(this.#committedTable)
+    if (written) this.#written = { ...written, to: 0 }
     this.#lastLookAt = this.#committedAt
+  }
+
+  /** Takes the steps from the last committed one to before `to` over into `table`. */
+  #replay(table: PageTable, to: number): void {
+    const index = this.#store.index(this.#committed, to)
+    const commits = index.steps.flatMap((step) => step.commits)
+    replay(table, index, wordsOf(index.hashes), { first: 0, commits })
   }
 
   /** Gives room and files back. */
@@ -155,7 +174,10 @@ export class Captured {
     this.#store.clear()
   }
 
-  /** Writes what is pending, up to `until`; nothing may be dropped meanwhile. */
+  /**
+   * Writes what is pending, up to `until`. More may be captured meanwhile, and be dropped again; but nothing be written,
+   * committed or continued.
+   */
   async write(
     path: string,
     compression: Compression,
@@ -207,11 +229,8 @@ export class Captured {
   committed(): void {
     if (!this.#written) return
     const { to, capturedAt } = this.#written
-    const index = this.#store.index(this.#committed, to)
-    const { steps, hashes } = index
-    const commits = steps.flatMap((step) => step.commits)
-    replay(this.#committedTable, index, wordsOf(hashes), { first: 0, commits })
-    this.#committedCommit = steps.at(-1)?.lastCommit ?? this.#committedCommit
+    this.#replay(this.#committedTable, to)
+    if (to > this.#committed) this.#committedCommit = (this.#steps[to - 1] as Step).lastCommit
     this.#committedAt = capturedAt
     this.#committed = to
     this.#written = undefined

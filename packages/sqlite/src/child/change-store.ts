@@ -86,7 +86,7 @@ export class ChangeStore {
 
   /**
    * Writes the steps from `from` to before `to` to a new file, and keeps them: see {@link clear}. More may be added
-   * meanwhile, but nothing be cleared. Default: all of them.
+   * meanwhile, and what is behind be forgotten again, but nothing be cleared. Default: all of them.
    *
    * @throws `TARGET_INVALID`
    */
@@ -105,6 +105,15 @@ export class ChangeStore {
     const begin = first * this.#pageSize
     const bytes = index.pages.length * this.#pageSize
     for (let at = 0; at < bytes; at += READ_BYTES) yield this.#images.read(begin + at, Math.min(READ_BYTES, bytes - at))
+  }
+
+  /** Forgets what is behind the first `steps` steps; those may be written meanwhile. */
+  truncate(steps: number): void {
+    this.#steps.splice(steps)
+    this.#commits = []
+    this.#count = pagesIn(this.#steps)
+    this.#committed = this.#count
+    this.#images.truncate(this.#count * this.#pageSize)
   }
 
   /** Forgets the first `steps` steps, or all, with their pages. */

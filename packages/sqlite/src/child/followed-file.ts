@@ -23,6 +23,7 @@ export class FollowedFile {
   readonly #settings: SourceSettings
   readonly #follow: boolean
   #opened: Opened | undefined
+  #facts: DatabaseFacts | undefined
 
   /** `follow`: keeps standing on the log between looks. */
   constructor(settings: SourceSettings, follow: boolean) {
@@ -53,6 +54,7 @@ export class FollowedFile {
     }
     const opened: Opened = { source, identity: identityOf(source), database, pins: this.#pinsFor(source, database) }
     this.#opened = opened
+    this.#facts = database
     if (replaced) return { opened, changed: 'The database file was replaced.' }
     return before ? { opened, changed: 'The journal mode was changed.' } : { opened }
   }
@@ -75,19 +77,13 @@ export class FollowedFile {
     return `The write-ahead log cannot be read: ${reason ?? 'it lies in a read-only file system'}.`
   }
 
-  /** Bytes of the log's file now, without opening anything. */
-  logFileBytes(): number {
-    if (!this.#opened) return 0
-    return statSync(`${this.#opened.source.file}-wal`, { throwIfNoEntry: false })?.size ?? 0
-  }
-
-  /** As it is now, or as it was when it was opened while it is busy; `pageCount` is taken as given. */
+  /** As it is now, or as it was when it was opened last while it is busy or gone; `pageCount` is taken as given. */
   describe(pageCount: number): DatabaseFacts {
-    const { database, source } = this.#opened as Opened
     try {
+      const { source } = this.#opened as Opened
       return { ...describeDatabase(source, this.#settings.busyTimeoutMs), pageCount }
     } catch {
-      return { ...database, pageCount } // busy just now
+      return { ...(this.#facts as DatabaseFacts), pageCount }
     }
   }
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type JobTools, toBackupError } from '@taskflow-backup/core'
 import type { BaseInput } from '../base-state.ts'
 import type { FollowReplies, FollowRequest, Jobs, LogFacts } from '../jobs.ts'
@@ -6,10 +7,14 @@ import { CaptureClock } from './clock.ts'
 import { LogTracker } from './log-tracker.ts'
 import { readBase } from './read-base.ts'
 
-/** The log's file is looked at so often, which opens nothing. */
+/** SQLite is asked so often how long the log is, which changes nothing; while it grows fast, more often. */
 const GLANCE_MS = 100
-/** It is captured early when the log has grown by so much. */
-const GROWN_BYTES = 64 * 1024 * 1024
+const QUICK_GLANCE_MS = 20
+/**
+ * It is captured early when so much was committed: about what makes SQLite checkpoint by itself. The app's next commit
+ * may copy to the main file what a look let go, so that has to be little.
+ */
+const GROWN_BYTES = 4 * 1024 * 1024
 /** So many looks may fail one after another. */
 const MOST_FAILURES = 3
 const LONGEST_REST_MS = 30_000
@@ -22,7 +27,7 @@ const LONGEST_REST_MS = 30_000
 export async function writeLog(input: Jobs['log']['input']): Promise<LogFacts> {
   const tracker = await trackerFor(input, false)
   await tracker.look()
-  return write(tracker, input)
+  return write(tracker, input)()
 }
 
 async function trackerFor(input: Jobs['log' | 'follow']['input'], follow: boolean): Promise<LogTracker> {
@@ -36,12 +41,16 @@ const startOf = async (input: BaseInput): Promise<Start> => ({
   notBefore: input.notBefore,
 })
 
-async function write(
+/** What is written is settled at once; the result makes the file, while which more may be captured. */
+function write(
   tracker: LogTracker,
   { output, compression, until }: Pick<Jobs['log']['input'], 'output' | 'compression'> & { readonly until?: Until },
-): Promise<LogFacts> {
-  const written = await tracker.captured.write(output, compression, until)
-  return { ...written, database: tracker.database(), notes: tracker.notes }
+): () => Promise<LogFacts> {
+  const { captured, notes } = tracker
+  const database = tracker.database()
+  const written = captured.write(output, compression, until)
+  written.catch(() => {}) // thrown where it is awaited
+  return async () => ({ ...(await written), database, notes })
 }
 
 /**
@@ -57,12 +66,26 @@ export async function followLog(input: Jobs['follow']['input'], { onAsk }: JobTo
   return follower.run()
 }
 
-/** Looks and answers, one after the other. */
+/** Does one thing after the other. */
+class Row {
+  #last: Promise<unknown> = Promise.resolve()
+
+  next<T>(work: () => T | Promise<T>): Promise<T> {
+    const result = this.#last.then(work)
+    this.#last = result.catch(() => {})
+    return result
+  }
+}
+
+/**
+ * Looks and answers. A look never waits for a backup: while one is written, the log would grow. What was captured and
+ * is written stays where it is until the answer, because what would move it waits in the second row.
+ */
 class Follower {
   readonly #tracker: LogTracker
   readonly #everyMs: number
-  #turn: Promise<unknown> = Promise.resolve()
-  #wake: () => void = () => {}
+  readonly #looks = new Row()
+  readonly #backups = new Row()
   readonly #waiting = new Set<() => void>()
   #failures = 0
 
@@ -75,7 +98,7 @@ class Follower {
     for (;;) {
       await this.#rest()
       try {
-        await this.#inTurn(() => this.#look())
+        await this.#looks.next(() => this.#look())
       } catch (error) {
         this.#failures++
         const isFinal = this.#failures >= MOST_FAILURES || toBackupError(error, 'INTERNAL', '').code === 'BASE_UNUSABLE'
@@ -94,26 +117,14 @@ class Follower {
   /** Until the next look is due, or the log has grown a lot. */
   async #rest(): Promise<void> {
     const restMs = Math.min(this.#everyMs * 2 ** this.#failures, Math.max(LONGEST_REST_MS, this.#everyMs))
-    const before = this.#tracker.logFileBytes()
-    await new Promise<void>((resolve) => {
-      const glances =
-        restMs > GLANCE_MS &&
-        setInterval(() => {
-          if (this.#tracker.logFileBytes() - before > GROWN_BYTES) this.#wake()
-        }, GLANCE_MS)
-      const due = setTimeout(() => this.#wake(), restMs)
-      this.#wake = () => {
-        if (glances) clearInterval(glances)
-        clearTimeout(due)
-        resolve()
-      }
-    })
-  }
-
-  #inTurn<T>(work: () => T | Promise<T>): Promise<T> {
-    const result = this.#turn.then(work)
-    this.#turn = result.catch(() => {})
-    return result
+    const endMs = performance.now() + restMs
+    let glanceMs = QUICK_GLANCE_MS
+    for (let leftMs = restMs; leftMs > 0; leftMs = endMs - performance.now()) {
+      await sleep(Math.min(leftMs, this.#failures > 0 ? leftMs : glanceMs))
+      const bytes = this.#tracker.bytesSince()
+      if (bytes > GROWN_BYTES) return
+      glanceMs = bytes > GROWN_BYTES / 8 ? QUICK_GLANCE_MS : GLANCE_MS
+    }
   }
 
   answer(request: FollowRequest): unknown {
@@ -125,27 +136,35 @@ class Follower {
         if (request.waitMs === 0) return this.#pendingNow()
         return captured.isPending || this.#untilPending(request.waitMs)
       case 'write':
-        return this.#inTurn(async () => {
-          // What comes after `until` is captured all the same. A failure is told by the loop; what is there is written.
-          await this.#look(request.until !== undefined).catch(() => {})
-          return write(this.#tracker, request)
+        return this.#backups.next(async () => {
+          const facts = await this.#looks.next(async () => {
+            // What comes after `until` is captured all the same. A failure is told by the loop; what is there is written.
+            await this.#look(request.until !== undefined).catch(() => {})
+            return write(this.#tracker, request)
+          })
+          return facts()
         })
       case 'committed':
-        return this.#inTurn(() => {
-          this.#tracker.captured.committed()
-          return null
-        })
+        return this.#backups.next(() =>
+          this.#looks.next(() => {
+            this.#tracker.captured.committed()
+            return null
+          }),
+        )
       case 'continueFrom':
-        return this.#inTurn(async () => {
-          this.#tracker.continueFrom(await startOf(request.base))
-          await this.#look(true)
-          return null
+        return this.#backups.next(async () => {
+          const start = await startOf(request.base)
+          return this.#looks.next(async () => {
+            this.#tracker.continueFrom(start)
+            await this.#look(true)
+            return null
+          })
         })
     }
   }
 
   async #pendingNow(): Promise<boolean> {
-    await this.#inTurn(() => this.#look(true))
+    await this.#looks.next(() => this.#look(true))
     return this.#tracker.captured.isPending
   }
 

@@ -7,6 +7,9 @@ import { isWalHeader, readAt, WAL_HEADER_BYTES } from './wal.ts'
 /** A busy database moves on between two looks; far fewer looks than this have always been enough. */
 const MOST_LOOKS = 10_000
 
+/** For so long it is tried without a rest to come into a gap. */
+const SPIN_MS = 20
+
 /** What the write-ahead log is now. */
 export interface LogView {
   /** Committed frames. */
@@ -36,6 +39,7 @@ export class LogPins {
   /** Is never inside a transaction: looks at the log, and checkpoints. */
   readonly #probe: Database.Database
   readonly #writer: Database.Database | undefined
+  #noop: Database.Statement | undefined
   #fd: number | undefined
 
   /** `mayWrite`: also for {@link checkpoint} and {@link lockWriters}. */
@@ -77,14 +81,22 @@ export class LogPins {
     end(this.#next)
   }
 
+  /** Committed frames; for a glance, without a look at what they are. */
+  frames(): number {
+    return Math.max(0, this.#mark().log)
+  }
+
+  /** Reads the mark and changes nothing. SQLite before 3.51 would really checkpoint: the caller checks the version. */
+  #mark(): { readonly log: number; readonly checkpointed: number } {
+    this.#noop ??= this.#probe.prepare('PRAGMA wal_checkpoint(NOOP)')
+    return this.#noop.get() as { log: number; checkpointed: number }
+  }
+
   /** @throws `SOURCE_BUSY` */
   view(): LogView {
     for (let look = 1; look <= MOST_LOOKS; look++) {
       const before = this.#header()
-      // Reads the mark and changes nothing. SQLite before 3.51 would really checkpoint: the caller checks the version.
-      const [state] = this.#probe.pragma('wal_checkpoint(NOOP)') as { log: number; checkpointed: number }[]
-      const frames = state?.log ?? -1
-      const backfilled = state?.checkpointed ?? 0
+      const { log: frames, checkpointed: backfilled } = this.#mark()
       if (frames <= 0) return { frames: 0, backfilled: 0 }
       const header = this.#header()
       if (before && header && this.#fd !== undefined && before.equals(header) && isWalHeader(header))
@@ -106,26 +118,34 @@ export class LogPins {
     return header.length === WAL_HEADER_BYTES ? header : undefined
   }
 
-  /** Copies to the main file what nobody stands before; waits for nobody. */
-  checkpoint(): LogView {
-    this.#probe.pragma('wal_checkpoint(PASSIVE)')
-    return this.view()
+  /**
+   * Copies to the main file what nobody stands before. Somebody else who does that just now is waited for up to `forMs`.
+   * `busy`: that was not enough.
+   */
+  checkpoint(forMs = 0): LogView & { readonly busy: boolean } {
+    let busy = true
+    retry(forMs, () => {
+      const [state] = this.#probe.pragma('wal_checkpoint(PASSIVE)') as { busy: number }[]
+      busy = state?.busy !== 0
+      return !busy
+    })
+    return { ...this.view(), busy }
   }
 
   /**
-   * Keeps writers from beginning, which writes nothing. Tries for `forMs`, without a rest: SQLite's own way of waiting
-   * sleeps past the gaps of a writer at full speed.
+   * Keeps writers from beginning, which writes nothing. Tries for `forMs`: SQLite's own way of waiting sleeps past the
+   * gaps of a writer at full speed.
    */
   lockWriters(forMs: number): boolean {
-    for (const end = performance.now() + forMs; ; ) {
+    return retry(forMs, () => {
       try {
         this.#writer?.exec('BEGIN IMMEDIATE')
         return this.#writer !== undefined
       } catch (error) {
-        if (!String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')) throw error
-        if (performance.now() > end) return false
+        if (String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')) return false
+        throw error
       }
-    }
+    })
   }
 
   letWriters(): void {
@@ -147,6 +167,19 @@ export class LogPins {
     this.#fd = undefined
   }
 }
+
+/** Without a rest at first, then each millisecond. */
+function retry(forMs: number, attempt: () => boolean): boolean {
+  const startedMs = performance.now()
+  while (!attempt()) {
+    const passedMs = performance.now() - startedMs
+    if (passedMs >= forMs) return false
+    if (passedMs > SPIN_MS) Atomics.wait(NEVER, 0, 0, 1)
+  }
+  return true
+}
+
+const NEVER = new Int32Array(new SharedArrayBuffer(4))
 
 function end(connection: Database.Database): void {
   if (connection.inTransaction) connection.exec('ROLLBACK')

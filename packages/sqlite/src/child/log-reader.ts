@@ -36,6 +36,12 @@ export class LogReader {
     return this.#logBytes
   }
 
+  /** Bytes that were committed since the last look. Changes nothing. */
+  bytesSince(pins: LogPins, pageSize: number): number {
+    const bytes = pins.frames() * (FRAME_HEADER_BYTES + pageSize)
+    return bytes < this.#logBytes ? bytes : bytes - this.#logBytes
+  }
+
   isHeldBy(pins: LogPins): boolean {
     return this.#heldBy === pins
   }

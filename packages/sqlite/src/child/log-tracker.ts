@@ -9,7 +9,7 @@ import { cannotFollow, FollowedFile, type Opened, versionOf } from './followed-f
 import { openImage } from './image.ts'
 import type { LogPins } from './log-pins.ts'
 import { LogReader } from './log-reader.ts'
-import { LogSeal, type SealLimits } from './log-seal.ts'
+import { type Capturing, LogSeal, type SealLimits } from './log-seal.ts'
 
 const MEGABYTE = 1024 * 1024
 /** In rollback-journal mode every look reads the whole database: it rests for so many times as long as that took. */
@@ -22,7 +22,14 @@ export interface TrackerLimits extends SealLimits {
   readonly historyBytes?: number
 }
 
-const LIMITS: TrackerLimits = { sealBytes: 16 * MEGABYTE, sealWaitMs: 300, pendingBytes: 1024 * MEGABYTE }
+const LIMITS: TrackerLimits = {
+  sealBytes: 16 * MEGABYTE,
+  behindBytes: 16 * MEGABYTE,
+  sealWaitMs: 300,
+  mostBytes: 64 * MEGABYTE,
+  mostWaitMs: 2000,
+  pendingBytes: 1024 * MEGABYTE,
+}
 
 export interface TrackerOptions {
   readonly settings: SourceSettings
@@ -84,9 +91,14 @@ export class LogTracker {
     return this.#notes
   }
 
-  /** Bytes of the log's file now, without opening anything. */
-  logFileBytes(): number {
-    return this.#file.logFileBytes()
+  /** Bytes that were committed to the write-ahead log since the last look; 0 where that cannot be told now. */
+  bytesSince(): number {
+    const { pins } = this.#file.opened ?? {}
+    try {
+      return pins ? this.#reader.bytesSince(pins, this.#captured.table.pageSize) : 0
+    } catch {
+      return 0 // the next look tells what is wrong
+    }
   }
 
   database(): DatabaseFacts {
@@ -104,9 +116,11 @@ export class LogTracker {
       const { opened, changed } = this.#file.open(this.#captured.table.pageSize)
       this.#mustCompare ??= changed
       const { pins } = opened
+      const capturing = pins && this.#follow && this.#mustCompare === undefined && this.#capturing(pins)
+      if (capturing && this.#reader.isHeldBy(pins)) this.#seal.sealWhenBehind(pins, capturing)
       const reason = pins ? this.#lookAtLog(pins) : this.#lookAtFile(opened, urgent)
       if (reason !== undefined) await this.#compare(opened, reason)
-      if (pins && this.#follow) this.#sealWhenDue(pins)
+      if (capturing && this.#reader.isHeldBy(pins)) this.#seal.sealWhenDue(pins, capturing)
     } catch (error) {
       throw sourceError(error, this.#settings.file)
     }
@@ -202,9 +216,14 @@ export class LogTracker {
     this.#compared = { version, restUntilMs: nowMs + REST_FACTOR * (nowMs - startedMs) }
   }
 
-  #sealWhenDue(pins: LogPins): void {
-    if (!this.#reader.isHeldBy(pins) || !this.#seal.isDue(this.logBytes)) return
-    const look = (): boolean => this.#lookAtLog(pins) === undefined
-    this.#seal.seal(pins, look, () => this.logBytes)
+  #capturing(pins: LogPins): Capturing {
+    const [reader, captured] = [this.#reader, this.#captured]
+    return {
+      look: () => this.#lookAtLog(pins) === undefined,
+      get logBytes() {
+        return reader.logBytes
+      },
+      bytesSince: () => reader.bytesSince(pins, captured.table.pageSize),
+    }
   }
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, openSync, statfsSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, ftruncateSync, openSync, statfsSync, unlinkSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { SPOOL_PREFIX } from '../places.ts'
 import { readAt } from './wal.ts'
@@ -28,9 +28,11 @@ export class Spool {
     this.#length += bytes.length
   }
 
-  /** Forgets what is behind the first `length` bytes. */
+  /** Forgets what is behind the first `length` bytes, and gives its room back. */
   truncate(length: number): void {
-    this.#length = Math.min(length, this.#length)
+    if (length >= this.#length) return
+    ftruncateSync(this.#fd, length)
+    this.#length = length
   }
 
   read(position: number, length: number): Buffer {

@@ -32,6 +32,12 @@ export class StepStates {
     return states[commits - 1] as string
   }
 
+  /** Forgets what is behind the first steps. */
+  truncate(steps: number): void {
+    this.#states.splice(steps)
+    this.#open = []
+  }
+
   /** Forgets the first steps. */
   forget(steps: number): void {
     this.#states.splice(0, steps)

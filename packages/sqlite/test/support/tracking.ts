@@ -38,8 +38,8 @@ export interface Tracking {
   /** Everything that is in a backup by now, applied. */
   readonly bytes: Buffer
   readonly steps: readonly Step[]
-  /** Writes what is pending as a backup and applies it; gives its steps. */
-  store(): Promise<readonly Step[]>
+  /** Writes what is pending as a backup and applies it; gives its steps. `meanwhile` runs before it is committed. */
+  store(meanwhile?: () => Promise<void>): Promise<readonly Step[]>
   /** Looks, stores, and holds the result against the database. */
   lookAndCheck(): Promise<readonly Step[]>
 }
@@ -68,9 +68,11 @@ export function track(
       return current
     },
     steps: all,
-    async store() {
+    async store(meanwhile?: () => Promise<void>) {
       const file = place.path(`changes-${randomUUID()}`)
-      const { log } = await tracker.captured.write(file, { algorithm: 'none', level: 0 })
+      const writing = tracker.captured.write(file, { algorithm: 'none', level: 0 })
+      await meanwhile?.()
+      const { log } = await writing
       const decoded = await decodeChangesFile(file)
       const { steps, pageSize } = decoded.index
       for (const { before, after, firstCommit, lastCommit, lookedAt, capturedAt } of steps) {
