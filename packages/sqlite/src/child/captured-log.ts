@@ -1,6 +1,8 @@
-import type { Step } from '../changes/format.ts'
+import type { Compression, SentFacts } from '@taskflow-backup/core'
+import { encodeIndex, type LogMark, type Step } from '../changes/format.ts'
 import { gapsOf, resolutionOf, type StepGap } from '../changes/log-facts.ts'
 import { pagesIn } from './change-store.ts'
+import { writeCompressed } from './write-file.ts'
 
 /** What a backup of the captured steps tells. Times in milliseconds since 1970. */
 export interface CapturedLog {
@@ -32,4 +34,44 @@ export function logOf(steps: readonly Step[]): CapturedLog {
     resolutionMs: resolutionOf(steps, after),
     gaps: gapsOf(steps, after),
   }
+}
+
+/** The step of a log in which nothing was committed; `state` is that after `lastCommit`. */
+export function emptyStep({
+  capturedAt,
+  state,
+  lastCommit,
+  mark,
+}: {
+  readonly capturedAt: number
+  readonly state: string
+  readonly lastCommit: number
+  readonly mark?: LogMark
+}): Step {
+  return {
+    lookedAt: capturedAt,
+    capturedAt,
+    how: 'log',
+    before: state,
+    after: state,
+    firstCommit: lastCommit + 1,
+    lastCommit,
+    commits: [],
+    ...(mark && { mark }),
+  }
+}
+
+/** Writes the member of such a log. @throws `TARGET_INVALID` */
+export function writeEmptyLog(
+  path: string,
+  compression: Compression,
+  step: Step,
+  pageSize: number,
+): Promise<SentFacts> {
+  const index = encodeIndex({ pageSize, steps: [step], pages: new Uint32Array(0), hashes: new Uint8Array(0) })
+  return writeCompressed(path, inOnePiece(index), compression)
+}
+
+async function* inOnePiece(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes
 }

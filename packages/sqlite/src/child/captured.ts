@@ -1,13 +1,12 @@
 import type { Compression, SentFacts } from '@taskflow-backup/core'
 import { replay } from '../changes/commits.ts'
-import { encodeIndex, type LogMark, type Step } from '../changes/format.ts'
+import type { LogMark, Step } from '../changes/format.ts'
 import { hashPage, PageTable, wordsOf } from '../changes/page-table.ts'
-import { type CapturedLog, logOf } from './captured-log.ts'
+import { type CapturedLog, emptyStep, logOf, writeEmptyLog } from './captured-log.ts'
 import { ChangeStore, pagesIn } from './change-store.ts'
 import type { Base } from './read-base.ts'
 import { renumber, StepStates, splitStep } from './step-states.ts'
 import type { CommitVisitor } from './wal-frames.ts'
-import { writeCompressed } from './write-file.ts'
 
 /** So much of what was committed to a backup is kept, for a new full that was made in the meantime. */
 const HISTORY_BYTES = 256 * 1024 * 1024
@@ -190,15 +189,11 @@ export class Captured {
       const capturedAt = until
         ? Math.max(this.#committedAt, Math.min(until.consistentAt, this.#lastLookAt))
         : this.#lastLookAt
-      const step = this.#nothing(capturedAt)
-      const nothing = {
-        pageSize: this.#table.pageSize,
-        steps: [step],
-        pages: new Uint32Array(0),
-        hashes: new Uint8Array(0),
-      }
       this.#written = { to, capturedAt }
-      const sent = await writeCompressed(path, inOnePiece(encodeIndex(nothing)), compression)
+      const mark = this.isPending ? this.#steps[from - 1]?.mark : this.#lastMark
+      const { state } = this.#committedTable
+      const step = emptyStep({ capturedAt, state, lastCommit: this.#committedCommit, ...(mark && { mark }) })
+      const sent = await writeEmptyLog(path, compression, step, this.#table.pageSize)
       return { ...sent, log: logOf([step]) }
     }
     const steps = this.#steps.slice(from, to)
@@ -206,23 +201,6 @@ export class Captured {
     const log = logOf(steps)
     const { plain, stored } = await this.#store.write(path, compression, { from, to })
     return { plain, stored, log }
-  }
-
-  #nothing(capturedAt: number): Step {
-    const state = this.#committedTable.state
-    const firstCommit = this.#committedCommit + 1
-    const mark = this.isPending ? this.#steps[this.#committed - 1]?.mark : this.#lastMark
-    return {
-      lookedAt: capturedAt,
-      capturedAt,
-      how: 'log',
-      before: state,
-      after: state,
-      firstCommit,
-      lastCommit: firstCommit - 1,
-      commits: [],
-      ...(mark && { mark }),
-    }
   }
 
   /** What was written last is in a committed backup. */
@@ -296,10 +274,6 @@ export class Captured {
     this.#store.relabel([...before, ...splitStep(step, commits, between), ...after])
     if (this.#committed > index) this.#committed++
   }
-}
-
-async function* inOnePiece(bytes: Buffer): AsyncGenerator<Buffer> {
-  yield bytes
 }
 
 const copyOf = (table: PageTable): PageTable => PageTable.from(table.pageSize, Buffer.from(table.bytes))
