@@ -63,7 +63,7 @@ export function replay(
     table.resize(pageCount)
     for (const end = at + written; at < end; at++) {
       const page = pages[at] as number
-      if (page > 0 && page <= pageCount) table.set(page, hashes.subarray(at * 4, at * 4 + 4))
+      if (page > 0 && page <= pageCount) table.set(page, hashes, at * 4)
     }
   }
 }

@@ -90,14 +90,18 @@ export class PageTable {
     }
   }
 
-  /** Notes the hash of page `page` (counted from 1, at most `pageCount`), and tells whether it is another one than before. */
-  set(page: number, hash: PageHash): boolean {
+  /**
+   * Notes the hash of page `page` (counted from 1, at most `pageCount`), which is the one at `from` in `hashes`, and tells
+   * whether it is another one than before.
+   */
+  set(page: number, hashes: Uint32Array, from = 0): boolean {
     const at = (page - 1) * WORDS
     const words = this.#words
-    const [a, b, c, d] = hash
-    if (words[at] === a && words[at + 1] === b && words[at + 2] === c && words[at + 3] === d) return false
+    let same = true
+    for (let i = 0; i < WORDS; i++) if (words[at + i] !== hashes[from + i]) same = false
+    if (same) return false
     this.#add(page, -1)
-    words.set(hash, at)
+    for (let i = 0; i < WORDS; i++) words[at + i] = hashes[from + i] as number
     this.#add(page, 1)
     return true
   }

@@ -83,6 +83,8 @@ export class PendingImages {
     }
     this.#inFile += this.#filled
     this.#filled = 0
-    if (this.#memory.length > WRITE_BYTES) this.#memory = Buffer.alloc(0)
+    if (this.#memory.length <= WRITE_BYTES) return
+    freeFrame(this.#memory)
+    this.#memory = Buffer.alloc(0)
   }
 }
