@@ -37,6 +37,8 @@ export const newBackupId = (chain: string, startedAt: Date, kind: BackupKind): s
 
 export const planPrefix = (plan: string): string => `${plan}/`
 export const backupPrefix = (plan: string, id: string): string => `${plan}/${id}/`
+/** Sorts behind all keys of the chain and before those of later ones. */
+export const chainEnd = (plan: string, chain: string): string => `${plan}/${chain}0`
 export const manifestKey = (plan: string, id: string): string => `${plan}/${id}/manifest.json`
 export const memberKey = (plan: string, id: string, file: string): string => `${plan}/${id}/${file}`
 export const holdKey = (plan: string, chain: string): string => `${plan}/${chain}/hold.json`

@@ -200,7 +200,8 @@ function conflicts(a: LockMode, b: LockMode): boolean {
 }
 
 async function putLock(storage: Storage, key: string, content: LockContent): Promise<void> {
-  await storage.put(key, Buffer.from(`${JSON.stringify(content, null, 2)}\n`))
+  // When the power fails its holder has gone as well.
+  await storage.put(key, Buffer.from(`${JSON.stringify(content, null, 2)}\n`), { durable: false })
 }
 
 async function readLock(storage: Storage, object: ObjectInfo): Promise<LockContent | undefined> {

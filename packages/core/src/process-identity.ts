@@ -11,10 +11,16 @@ export interface ProcessIdentity {
   readonly startTicks?: string
 }
 
+/** Stays the same for as long as the process lives, once it could be read. */
+let known: Pick<ProcessIdentity, 'realm' | 'startTicks'> = {}
+
 /** The identity of this process. */
 export async function ownIdentity(): Promise<ProcessIdentity> {
-  const [realm, startTicks] = await Promise.all([realmOfThisProcess(), startTicksOf(process.pid)])
-  return { host: hostname(), pid: process.pid, ...(realm && { realm }), ...(startTicks && { startTicks }) }
+  if (known.realm === undefined || known.startTicks === undefined) {
+    const [realm, startTicks] = await Promise.all([realmOfThisProcess(), startTicksOf(process.pid)])
+    known = { ...(realm && { realm }), ...(startTicks && { startTicks }) }
+  }
+  return { host: hostname(), pid: process.pid, ...known }
 }
 
 /** Whether the process still runs; `unknown` when it belongs to another machine, container or boot. */

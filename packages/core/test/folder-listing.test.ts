@@ -26,7 +26,7 @@ const put = async (...keys: string[]): Promise<void> => {
   }
 }
 const list = (few: number, folder = '', start = ''): Promise<ObjectInfo[]> =>
-  collect(listFolder(root, folder, start, few))
+  collect(listFolder(root, folder, start, { few }))
 /** What a listing is, or all that a caller can see of what it throws. */
 const outcome = async (listing: Promise<ObjectInfo[]>): Promise<unknown> =>
   listing.catch((error: unknown) => {
@@ -36,6 +36,14 @@ const outcome = async (listing: Promise<ObjectInfo[]>): Promise<unknown> =>
   })
 /** Live threads of this process; each has a message port. */
 const threads = (): number => process.getActiveResourcesInfo().filter((name) => /Worker|MessagePort/.test(name)).length
+
+test('folders that lie before a key are not looked into', async () => {
+  await put('p/a/1', 'p/a/2', 'p/b/1', 'p/b/2', 'p/b-1', 'p/c/1')
+  for (const few of WAYS) {
+    const found = await collect(listFolder(root, 'p/', '', { after: 'p/b/1', few }))
+    expect(found.map(({ key }) => key)).toEqual(['p/b/1', 'p/b/2', 'p/c/1'])
+  }
+})
 
 describe('a large folder is listed by a thread', () => {
   test('precisely as a small one is', async () => {
@@ -83,7 +91,7 @@ describe('a large folder is listed by a thread', () => {
     // A whole folder that goes at any moment.
     for (let at = 0; at < 1500; at++) await put(`q/${1000 + at}/full/a`)
     const keys: string[] = []
-    for await (const { key } of listFolder(root, 'q/', '', 0)) {
+    for await (const { key } of listFolder(root, 'q/', '', { few: 0 })) {
       if (keys.length === 0) await fs.rm(join(root, 'q'), { recursive: true })
       keys.push(key)
     }
@@ -111,13 +119,13 @@ describe('a large folder is listed by a thread', () => {
     await expect.poll(threads).toBe(0) // the port of one that has ended goes a turn of the event loop later
     await list(0)
     await expect.poll(threads).toBe(0)
-    for await (const _ of listFolder(root, 'p/', '', 0)) {
+    for await (const _ of listFolder(root, 'p/', '', { few: 0 })) {
       expect(threads()).toBeGreaterThan(0)
       break
     }
     await expect.poll(threads).toBe(0)
     const failing = async () => {
-      for await (const _ of listFolder(root, 'p/', '', 0)) throw new Error('no')
+      for await (const _ of listFolder(root, 'p/', '', { few: 0 })) throw new Error('no')
     }
     await expect(failing()).rejects.toThrow('no')
     await expect.poll(threads).toBe(0)

@@ -46,9 +46,10 @@ async function* piecesOf(file: string): AsyncGenerator<Buffer, void, void> {
   try {
     const { size } = await handle.stat()
     const piece = Buffer.allocUnsafeSlow(Math.max(1, Math.min(size, PIECE_BYTES)))
-    for (;;) {
+    for (let at = 0; at < size; ) {
       const { bytesRead } = await handle.read(piece)
       if (bytesRead === 0) return
+      at += bytesRead
       yield piece.subarray(0, bytesRead)
     }
   } finally {

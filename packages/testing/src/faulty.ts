@@ -183,10 +183,10 @@ export function faulty(
       return found
     },
 
-    async *list(prefix): AsyncGenerator<ObjectInfo> {
+    async *list(prefix, options): AsyncGenerator<ObjectInfo> {
       const fault = begin('list', prefix)
       await before(fault, `list of ${prefix}`)
-      yield* storage.list(prefix)
+      yield* storage.list(prefix, options)
       after(fault, `list of ${prefix}`)
     },
 

@@ -19,6 +19,8 @@ export interface PutOptions {
   readonly signal?: AbortSignal
   /** Fail with `KEY_EXISTS` instead of replacing an object. */
   readonly ifAbsent?: boolean
+  /** False: it means nothing after a power failure, and need not be there then. Default: true. */
+  readonly durable?: boolean
 }
 
 /** A part of an object: `length` bytes from `offset`, to the end without `length`. */
@@ -30,6 +32,14 @@ export interface ByteRange {
 export interface GetOptions {
   readonly signal?: AbortSignal
   readonly range?: ByteRange
+}
+
+export interface ListOptions {
+  /**
+   * Only keys that sort after this text are wanted. A listing that can begin there costs less; a storage that cannot do
+   * that may tell the others as well.
+   */
+  readonly after?: string
 }
 
 /**
@@ -56,7 +66,7 @@ export interface Storage {
   /** Size and time of the object under `key`, or `undefined` when there is none. */
   stat(key: string): Promise<ObjectInfo | undefined>
   /** Every object whose key begins with `prefix`, in ascending order of keys. */
-  list(prefix: string): AsyncIterable<ObjectInfo>
+  list(prefix: string, options?: ListOptions): AsyncIterable<ObjectInfo>
   /** Deletes the object under `key`; a missing one is not an error. */
   delete(key: string): Promise<void>
   /** Where the bytes are, for people; never a secret. */

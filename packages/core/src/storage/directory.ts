@@ -13,6 +13,8 @@ import { assertKey, assertPrefix } from './key.ts'
 
 /** Larger writes stall on first-touched page cache. */
 const WRITE_BYTES = 1024 * 1024
+/** Most objects have less: a manifest, a log. */
+const SMALL_BYTES = 16 * 1024
 /** After so many bytes the disk begins to take them, while more are written. */
 const SYNC_BYTES = 64 * 1024 * 1024
 /** What is read into memory that is used again. */
@@ -44,7 +46,7 @@ export function directory(path: string): Storage {
   return {
     capabilities: { conditionalPut: true, readOnly: false },
 
-    async put(key, body, { signal, ifAbsent }: PutOptions = {}) {
+    async put(key, body, { signal, ifAbsent, durable = true }: PutOptions = {}) {
       const file = fileOf(key)
       const partial = `${file}.${randomBytes(6).toString('hex')}${PARTIAL_SUFFIX}`
       // One that fails while its file is still being opened has nobody else who listens; reading it tells the error.
@@ -70,14 +72,14 @@ export function directory(path: string): Storage {
           if (size !== bytes) {
             throw new BackupError('STORED_SIZE_MISMATCH', `${file} has ${size} bytes on disk, ${bytes} were written.`)
           }
-          await handle.sync()
+          if (durable) await handle.sync()
         } finally {
           await syncing.catch(() => {})
           await handle.close()
         }
         if (ifAbsent) await moveIfAbsent(partial, file, key)
         else await fs.rename(partial, file)
-        await syncFolder(dirname(file))
+        if (durable) await syncFolder(dirname(file))
         return { bytes }
       } catch (error) {
         if (error instanceof BackupError && error.code === 'KEY_INVALID') throw error
@@ -121,10 +123,10 @@ export function directory(path: string): Storage {
       }
     },
 
-    async *list(prefix) {
+    async *list(prefix, options) {
       assertPrefix(prefix)
       const slash = prefix.lastIndexOf('/')
-      yield* listFolder(root, prefix.slice(0, slash + 1), prefix.slice(slash + 1))
+      yield* listFolder(root, prefix.slice(0, slash + 1), prefix.slice(slash + 1), options)
     },
 
     async delete(key) {
@@ -198,12 +200,18 @@ async function* gather(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Arr
         filled = 0
         continue
       }
-      slab ??= Buffer.allocUnsafeSlow(WRITE_BYTES)
+      if (!slab || slab.length < filled + piece.length) slab = larger(slab, filled, piece.length)
       slab.set(piece, filled)
       filled += piece.length
     }
   }
   if (slab && filled > 0) yield [slab.subarray(0, filled)]
+}
+
+function larger(slab: Uint8Array | undefined, filled: number, more: number): Uint8Array {
+  const grown = Buffer.allocUnsafeSlow(slab ? WRITE_BYTES : Math.max(more, SMALL_BYTES))
+  if (slab) grown.set(slab.subarray(0, filled))
+  return grown
 }
 
 async function writeAll(handle: fs.FileHandle, pieces: Uint8Array[]): Promise<number> {

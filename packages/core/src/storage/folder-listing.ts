@@ -1,6 +1,6 @@
 import { lstat, readdir } from 'node:fs'
 import { join } from 'node:path'
-import type { ObjectInfo } from '../contracts/storage.ts'
+import type { ListOptions, ObjectInfo } from '../contracts/storage.ts'
 import type { BackupError } from '../errors.ts'
 import { inOrder } from '../pipeline/in-order.ts'
 import { isMissing, storageError } from './file-errors.ts'
@@ -27,9 +27,11 @@ export async function* listFolder(
   root: string,
   folder: string,
   start: string,
-  few: number = FEW_OBJECTS,
+  { after = '', few = FEW_OBJECTS }: ListOptions & { readonly few?: number } = {},
 ): AsyncGenerator<ObjectInfo> {
-  const names = await promised<string[]>((done) => readFolder(root, folder, start, done))
+  const all = await promised<string[]>((done) => readFolder(root, folder, start, done))
+  // The folder in which `after` would be is listed whole.
+  const names = all.filter((name) => folder + name > after || after.startsWith(folder + name))
   let begun = 0
   // A folder has an object in it, or it would have been removed: with many entries the thread goes on from the first.
   let found = names.length > few ? names.length : 0

@@ -26,7 +26,7 @@ export function readOnly(storage: Storage): Storage {
     delete: refuse,
     get: (key, options) => storage.get(key, options),
     stat: (key) => storage.stat(key),
-    list: (prefix) => storage.list(prefix),
+    list: (prefix, options) => storage.list(prefix, options),
     describe: () => `${storage.describe()} (read-only)`,
   }
 }

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { GetOptions, Storage } from '../contracts/storage.ts'
+import type { GetOptions, ListOptions, Storage } from '../contracts/storage.ts'
 import { abortError, BackupError, toBackupError } from '../errors.ts'
 
 export interface RetryOptions {
@@ -79,12 +79,12 @@ export function withRetry(storage: Storage, options: RetryOptions = {}): Storage
       return Readable.from(resumed(key, body, get), { objectMode: false }).once('close', () => body.destroy())
     },
     stat: (key) => again(() => storage.stat(key)),
-    async *list(prefix) {
+    async *list(prefix, { after = '' }: ListOptions = {}) {
       // A listing that breaks off begins anew behind what it has told already.
-      let last = ''
+      let last = after
       for (let attempt = 1; ; ) {
         try {
-          for await (const object of storage.list(prefix)) {
+          for await (const object of storage.list(prefix, last === '' ? {} : { after: last })) {
             if (object.key <= last) continue
             last = object.key
             attempt = 1

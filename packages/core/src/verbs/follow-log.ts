@@ -40,7 +40,7 @@ export interface FollowParts extends FollowTiming {
 }
 
 const PARTS: FollowParts = {
-  relistMs: 10_000,
+  relistMs: 60_000,
   firstRetryMs: 250,
   mostRetryMs: 30_000,
   mostWaitMs: 250,

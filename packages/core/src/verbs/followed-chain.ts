@@ -1,7 +1,7 @@
 import { readCatalog } from '../catalog.ts'
 import type { BackupBase } from '../contracts/adapter.ts'
 import { BackupError } from '../errors.ts'
-import { meaningOf, planPrefix, stamp } from '../layout.ts'
+import { chainEnd, meaningOf, planPrefix } from '../layout.ts'
 import { openBackup } from '../open-backup.ts'
 import type { Destination } from '../plan.ts'
 import { findBase } from './find-base.ts'
@@ -11,12 +11,9 @@ import { lockHome, type Work } from './run.ts'
 /** What the next log continues. */
 export type LogStart = Start & { readonly kind: 'log'; readonly chain: string; readonly base: BackupBase }
 
-/** By how much the clock of a machine that makes a full may be behind, for its full to be seen at once. */
-const SKEW_MS = 60_000
-
 /**
  * The chain that is followed, kept in memory: a log each second cannot list the whole catalogue each time. It is listed
- * anew every `relistMs`; in between one short listing finds fulls that somebody else made.
+ * anew every `relistMs`; in between a listing of what is behind it finds fulls that somebody else made.
  */
 export class FollowedChain {
   readonly #work: Work
@@ -26,8 +23,8 @@ export class FollowedChain {
   #chains: ReadonlySet<string> = new Set()
   /** What was told about manifests that cannot be read: each listing comes upon them again. */
   readonly #told = new Set<string>()
-  /** Absent when what is known must not be relied on. */
-  #listed: { readonly atMs: number; readonly clock: Date } | undefined
+  /** When everything was listed; absent when what is known must not be relied on. */
+  #listedMs: number | undefined
 
   constructor(work: Work, relistMs: number, nowMs: () => number) {
     this.#work = work
@@ -47,7 +44,7 @@ export class FollowedChain {
 
   /** Something unforeseen happened: the next look lists everything. */
   distrust(): void {
-    this.#listed = undefined
+    this.#listedMs = undefined
   }
 
   /**
@@ -67,9 +64,9 @@ export class FollowedChain {
   async changed(): Promise<Start | undefined> {
     const { chain, base } = this.start
     if (!(await this.#mustList())) return undefined
-    const listed = { atMs: this.#nowMs(), clock: this.#work.plan.runtime.now() }
+    const listedMs = this.#nowMs()
     const start = await this.#list()
-    this.#listed = listed
+    this.#listedMs = listedMs
     if (!isLog(start) || start.chain !== chain) return start
     const [known, found] = [endOf(base), endOf(start.base)]
     if (this.#work.plan.adapter.comparePositions(known, found) !== 0) return start
@@ -108,18 +105,14 @@ export class FollowedChain {
   }
 
   async #mustList(): Promise<boolean> {
-    if (!this.#listed || this.#nowMs() - this.#listed.atMs >= this.#relistMs) return true
+    if (this.#listedMs === undefined || this.#nowMs() - this.#listedMs >= this.#relistMs) return true
     const { plan } = this.#work
-    const now = plan.runtime.now()
-    if (now < this.#listed.clock) return true
-    // Nobody was making a full when it was listed: that takes the write lock. So the name of every later one begins so.
-    const since = stamp(new Date(this.#listed.clock.getTime() - SKEW_MS))
-    const prefix = commonStart(since, stamp(new Date(now.getTime() + SKEW_MS)))
+    const { chain } = this.start
     const home = lockHome(plan) as Destination
-    for await (const { key } of home.storage.list(`${planPrefix(plan.name)}${prefix}`)) {
+    // Whoever makes a full holds the write lock, so there is none half made; its name sorts after all that were there.
+    for await (const { key } of home.storage.list(planPrefix(plan.name), { after: chainEnd(plan.name, chain) })) {
       const meaning = meaningOf(plan.name, key)
-      if (meaning.is === 'manifest' && meaning.backup.kind === 'full' && meaning.backup.chain > this.start.chain)
-        return true
+      if (meaning.is === 'manifest' && meaning.backup.kind === 'full' && meaning.backup.chain > chain) return true
     }
     return false
   }
@@ -148,9 +141,3 @@ export class FollowedChain {
 export const isLog = (start: Start): start is LogStart => start.kind === 'log'
 
 const endOf = ({ newestLog, full }: BackupBase): string => (newestLog ?? full.manifest).position.end
-
-function commonStart(a: string, b: string): string {
-  let length = 0
-  while (length < a.length && a[length] === b[length]) length++
-  return a.slice(0, length)
-}

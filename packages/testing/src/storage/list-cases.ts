@@ -55,6 +55,18 @@ export const listCases = [
     ])
     for await (const { modifiedAt } of storage.list('')) assert.ok(modifiedAt instanceof Date)
   }),
+  storageCase('list after a key leaves out nothing behind it', 'leaves objects out', async (storage) => {
+    for (const key of TRAPS) await storage.put(key, patterned(1))
+    for (const after of [...TRAPS, 'a', 'a/', 'a0', 'a/z', 'b']) {
+      const found = (await collect(storage.list('a', { after }))).map(({ key }) => key)
+      const wanted = TRAPS.filter((key) => key.startsWith('a') && key > after).sort(byBytes)
+      assert.deepEqual(
+        found.filter((key) => key > after),
+        wanted,
+      )
+      assert.deepEqual(found, [...found].sort(byBytes))
+    }
+  }),
   storageCase('list is in ascending order of whole keys', 'sorts folder by folder, or not at all', async (storage) => {
     for (const key of [...TRAPS].reverse()) await storage.put(key, patterned(1))
     assert.deepEqual(await keysOf(storage, ''), [...TRAPS].sort(byBytes))
