@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
-import { buffer } from 'node:stream/consumers'
+import { hash } from 'node:crypto'
 import * as v from 'valibot'
 import type { Manifest } from './contracts/backup.ts'
 import type { Storage } from './contracts/storage.ts'
 import { BackupError } from './errors.ts'
 import { manifestKey, parseBackupId } from './layout.ts'
+import { wholeBody } from './pipeline/whole-body.ts'
 import { isKeySegment } from './storage/key.ts'
 
 /** The newest format that this version reads, and the one that it writes. */
@@ -112,7 +112,7 @@ export async function readManifest(
   const key = manifestKey(plan, id)
   const where = `${key} in ${storage.describe()}`
   const body = await storage.get(key, { ...(signal && { signal }), range: { offset: 0, length: MANIFEST_BYTES } })
-  const manifest = parseManifest(await buffer(body), where)
+  const manifest = parseManifest(await wholeBody(body), where)
   // A manifest that was copied to another place would describe another backup's members.
   if (manifest.id !== id || manifest.plan !== plan) {
     throw new BackupError('MANIFEST_DAMAGED', `The manifest ${where} belongs to ${manifest.plan}/${manifest.id}.`)
@@ -121,5 +121,5 @@ export async function readManifest(
 }
 
 function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex')
+  return hash('sha256', text)
 }

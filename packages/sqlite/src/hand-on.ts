@@ -1,5 +1,4 @@
 import { Readable } from 'node:stream'
-import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import {
   BackupError,
@@ -8,11 +7,13 @@ import {
   type OpenBackup,
   type RunningJob,
   toBackupError,
+  wholeBody,
 } from '@taskflow-backup/core'
 
 /** Small members are fetched whole, so many at the same time: a storage far away takes its time for each. */
 const SMALL_BYTES = 256 * 1024
 const IN_FLIGHT = 16
+const BATCH_BYTES = 64 * 1024
 
 export interface StoredMember {
   readonly backup: OpenBackup
@@ -54,12 +55,36 @@ export async function handOn<Result>(
 async function* storedBytes(members: readonly StoredMember[]): AsyncGenerator<Buffer> {
   const bodies = inOrder(members, IN_FLIGHT, async ({ backup, member }) => {
     const open = (): Promise<Readable> => backup.openStored(member.name)
-    return member.stored.bytes <= SMALL_BYTES ? exactly(member, await buffer(await open())) : open
+    return member.stored.bytes <= SMALL_BYTES ? exactly(member, await wholeBody(await open())) : open
   })
-  for await (const body of bodies) {
-    if (typeof body === 'function') yield* await body()
-    else yield body
+  yield* inBatches(bodies)
+}
+
+/** Small ones go together: each write wakes the job. */
+async function* inBatches(bodies: AsyncIterable<Buffer | (() => Promise<Readable>)>): AsyncGenerator<Buffer> {
+  let batch: Buffer[] = []
+  let bytes = 0
+  function* sent(): Generator<Buffer> {
+    if (batch.length > 0) yield Buffer.concat(batch)
+    batch = []
+    bytes = 0
   }
+  try {
+    for await (const body of bodies) {
+      if (typeof body === 'function') {
+        yield* sent()
+        yield* await body()
+        continue
+      }
+      batch.push(body)
+      bytes += body.length
+      if (bytes >= BATCH_BYTES) yield* sent()
+    }
+  } catch (error) {
+    yield* sent() // what came before a failure may be enough
+    throw error
+  }
+  yield* sent()
 }
 
 /** One that is too short or too long would shift all that follow. */

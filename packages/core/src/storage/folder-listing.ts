@@ -38,20 +38,38 @@ export async function* listFolder(
   function* first(): Generator<string> {
     while (begun < names.length && found < few) yield names[begun++] as string
   }
-  for await (const group of listHere(root, folder, first())) {
-    found += group.length
-    for (const object of group) yield object
+  for await (const group of inOrder(first(), LOOK_AHEAD, (name) => lookFor(root, folder, name, few))) {
+    if (Array.isArray(group)) {
+      found += group.length
+      yield* group
+    } else {
+      found += group.names.length
+      yield* listMany(root, group.folder, group.names)
+    }
   }
-  if (begun === names.length) return
-  const rest = names.slice(begun)
-  const inThread = listInThread(root, folder, rest)
-  if (inThread) yield* inThread
-  else for await (const group of listHere(root, folder, rest)) yield* group
+  if (begun < names.length) yield* listMany(root, folder, names.slice(begun))
 }
 
-/** What each of `names` holds, in their order. */
-function listHere(root: string, folder: string, names: Iterable<string>): AsyncIterable<ObjectInfo[]> {
-  return inOrder(names, LOOK_AHEAD, (name) => promised<ObjectInfo[]>((done) => lookAt(root, folder, name, done)))
+/** A folder in which there are many. */
+interface Many {
+  readonly folder: string
+  readonly names: readonly string[]
+}
+
+/** What `name` holds; only the names of what is in it when those are more than `few`: a chain has many logs. */
+async function lookFor(root: string, folder: string, name: string, few: number): Promise<ObjectInfo[] | Many> {
+  if (!name.endsWith('/')) return promised((done) => lookAt(root, folder, name, done))
+  const inside = folder + name
+  const names = await promised<string[]>((done) => readFolder(root, inside, '', done))
+  return names.length > few ? { folder: inside, names } : promised((done) => lookAtAll(root, inside, names, done))
+}
+
+/** What each of `names` holds, in their order: in a thread, where there can be one. */
+async function* listMany(root: string, folder: string, names: readonly string[]): AsyncGenerator<ObjectInfo> {
+  const inThread = listInThread(root, folder, names)
+  if (inThread) return yield* inThread
+  const look = (name: string): Promise<ObjectInfo[]> => promised((done) => lookAt(root, folder, name, done))
+  for await (const group of inOrder(names, LOOK_AHEAD, look)) yield* group
 }
 
 function promised<T>(work: (done: Done<T>) => void): Promise<T> {

@@ -29,7 +29,7 @@ export class Recovery {
 
   /** `fd`: a file that holds the state of `table`, the chain's full. */
   constructor(fd: number, table: PageTable, limit: Limit) {
-    this.#writer = new PageWriter(fd, table.pageSize)
+    this.#writer = new PageWriter(fd, table.pageSize, table.pageCount)
     this.#table = table
     this.#limit = limit
     this.#isFinished = limit.commit === 0

@@ -1,5 +1,8 @@
 import { Readable } from 'node:stream'
-import { BackupError, type ManifestMember, unpackMember } from '@taskflow-backup/core'
+import { BackupError, type ManifestMember, unpackMember, unpackWhole } from '@taskflow-backup/core'
+
+/** Longer ones are unpacked beside what is done with them. */
+const SMALL_BYTES = 1024 * 1024
 
 /** The stored members that the parent sends over one channel, back to back: their manifests tell where each ends. */
 export class IncomingMembers {
@@ -16,9 +19,15 @@ export class IncomingMembers {
    * The plain content of the next one, see `unpackMember`: a piece is gone when the next is asked for. To be read to its
    * end before the one after it.
    */
-  next(member: ManifestMember): AsyncGenerator<Buffer> {
-    const stored = Readable.from(this.#take(member.stored.bytes), { objectMode: false })
-    return unpackMember(member, stored, () => {}) // the parent tells how far it is
+  async *next(member: ManifestMember): AsyncGenerator<Buffer> {
+    const pieces = this.#take(member.stored.bytes)
+    if (Math.max(member.stored.bytes, member.plain.bytes) <= SMALL_BYTES) {
+      const all: Buffer[] = []
+      for await (const piece of pieces) all.push(piece)
+      yield* unpackWhole(member, all.length === 1 ? (all[0] as Buffer) : Buffer.concat(all))
+    } else {
+      yield* unpackMember(member, Readable.from(pieces, { objectMode: false }), () => {}) // the parent tells how far it is
+    }
   }
 
   /** Takes no more. */

@@ -7,12 +7,15 @@ export class PageWriter {
   readonly #fd: number
   readonly #pageSize: number
   readonly #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES)
+  #pageCount: number
   #first = 0
   #filled = 0
 
-  constructor(fd: number, pageSize: number) {
+  /** `pageCount`: of the file as it is now. */
+  constructor(fd: number, pageSize: number, pageCount: number) {
     this.#fd = fd
     this.#pageSize = pageSize
+    this.#pageCount = pageCount
   }
 
   /** Where the caller puts the image of page `page`, counted from 1, before the next call. */
@@ -21,6 +24,7 @@ export class PageWriter {
     if (page !== next || this.#filled === BUFFER_BYTES) this.flush()
     if (this.#filled === 0) this.#first = page
     this.#filled += this.#pageSize
+    this.#pageCount = Math.max(this.#pageCount, page)
     return this.#buffer.subarray(this.#filled - this.#pageSize, this.#filled)
   }
 
@@ -34,6 +38,7 @@ export class PageWriter {
   /** Cuts the file, or adds pages of zeros. */
   resize(pageCount: number): void {
     this.flush()
-    ftruncateSync(this.#fd, pageCount * this.#pageSize)
+    if (pageCount !== this.#pageCount) ftruncateSync(this.#fd, pageCount * this.#pageSize)
+    this.#pageCount = pageCount
   }
 }
