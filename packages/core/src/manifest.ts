@@ -11,6 +11,7 @@ import { isKeySegment } from './storage/key.ts'
 const FORMAT_VERSION = 1
 /** A manifest is a few KiB; more than this is not one. */
 const MANIFEST_BYTES = 8 * 1024 * 1024
+const UTF_8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const ZEROS = '0'.repeat(64)
 const CHECKSUM = /"checksum": "([0-9a-f]{64})"\n}\n$/
 
@@ -76,7 +77,7 @@ export function parseManifest(bytes: Uint8Array, where: string): Manifest {
   let text: string
   let content: unknown
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    text = UTF_8.decode(bytes)
     content = JSON.parse(text)
   } catch (error) {
     throw damaged('it is not JSON', error)

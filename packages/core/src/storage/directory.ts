@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs/promises'
-import { dirname, join, resolve, sep } from 'node:path'
+import { dirname, resolve, sep } from 'node:path'
 import { Readable } from 'node:stream'
 import type { GetOptions, PutOptions, Storage } from '../contracts/storage.ts'
 import { BackupError, throwIfAborted } from '../errors.ts'
@@ -21,6 +21,8 @@ const SYNC_BYTES = 64 * 1024 * 1024
 const READ_BYTES = 256 * 1024
 /** What is read for somebody who gets copies: the larger those, the more of them pile up before V8 looks for garbage. */
 const COPY_BYTES = 16 * 1024
+/** Up to this length an object is read at once: a stream that reads piece by piece costs more than the reading. */
+const AT_ONCE_BYTES = 256 * 1024
 
 /**
  * Keeps objects as files below the folder `path`, which is made when it is first written to: a disk, a mounted share,
@@ -41,7 +43,7 @@ const COPY_BYTES = 16 * 1024
  */
 export function directory(path: string): Storage {
   const root = resolve(path)
-  const fileOf = (key: string): string => join(root, ...key.split('/'))
+  const fileOf = (key: string): string => root + sep + (sep === '/' ? key : key.replaceAll('/', sep))
 
   return {
     capabilities: { conditionalPut: true, readOnly: false },
@@ -106,7 +108,7 @@ export function directory(path: string): Storage {
         const found = await handle.stat()
         if (!found.isFile()) throw missing(key)
         const bytes = Math.max(0, Math.min(found.size - offset, length))
-        if (bytes <= READ_BYTES) small = await readSmall(handle, offset, bytes)
+        if (bytes <= AT_ONCE_BYTES) small = await readSmall(handle, offset, bytes)
       } catch (error) {
         await handle.close()
         throw storageError(error, what)
@@ -269,7 +271,7 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** The whole of what most objects are: a stream that reads piece by piece costs more than the reading. */
+/** What most objects are, whole. */
 async function readSmall(handle: fs.FileHandle, offset: number, bytes: number): Promise<Buffer> {
   const all = Buffer.allocUnsafeSlow(bytes)
   for (let done = 0; done < bytes; ) {
