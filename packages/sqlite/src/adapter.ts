@@ -8,7 +8,7 @@ import { inspectMember } from './inspect.ts'
 import { removeLeftovers } from './leftovers.ts'
 import { mergeLogs } from './merge.ts'
 import { checkOptions, type SqliteOptions } from './options.ts'
-import { ENGINE, stageRestore, undoRestore } from './restore.ts'
+import { ENGINE, stageRestore, stopPosition, undoRestore } from './restore.ts'
 import { assertRuntime } from './runtime.ts'
 
 /**
@@ -49,6 +49,7 @@ export function sqlite(options: SqliteOptions): BackupAdapter {
     inspect: (member) => inspectMember(member),
     // See position.ts: SQLite itself has no order across checkpoints.
     comparePositions: (a, b) => (a < b ? -1 : a > b ? 1 : 0),
+    stopPosition,
     merge: (logs, request, ctx) => mergeLogs(logs, request, ctx),
     removeLeftovers: (ctx) => removeLeftovers(checked.file, ctx),
   }

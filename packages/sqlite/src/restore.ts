@@ -4,6 +4,7 @@ import {
   type AdapterContext,
   BackupError,
   type JsonValue,
+  type Manifest,
   makeOwnedFolder,
   type RestoreRequest,
   type StagedRestore,
@@ -17,6 +18,7 @@ import type { StateOfFile } from './jobs.ts'
 import { removeLeftovers } from './leftovers.ts'
 import type { CheckedOptions } from './options.ts'
 import { fileIdentity, keptFolder, SCRATCH_PREFIX, stagingFolder } from './places.ts'
+import { positionOf } from './position.ts'
 import { partsOf, rebuild } from './rebuild.ts'
 
 export const ENGINE = 'sqlite'
@@ -65,7 +67,16 @@ interface Place {
 function placeOf(options: CheckedOptions, { target }: RestoreRequest): Place {
   if (target.kind === 'scratch') return {}
   if (target.kind === 'live') return { file: options.file }
-  const { to } = target
+  return ownPlace(target.to)
+}
+
+/** The position to stop at, where a place names a commit. @throws `TARGET_INVALID` */
+export function stopPosition(to: JsonValue, full: Manifest): string | undefined {
+  const { stopAtCommit } = ownPlace(to)
+  return stopAtCommit === undefined ? undefined : positionOf(full.id, stopAtCommit)
+}
+
+function ownPlace(to: JsonValue): Place {
   const isObject = typeof to === 'object' && to !== null && !Array.isArray(to)
   const { file, stopAtCommit, ...unknown } = (isObject ? to : { file: to }) as { readonly [name: string]: JsonValue }
   if (typeof file !== 'string' || file === '' || file.includes('\0')) {

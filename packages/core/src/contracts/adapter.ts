@@ -262,6 +262,13 @@ export interface BackupAdapter {
    */
   follows?(log: Manifest, before: Manifest): boolean
   /**
+   * For places that say themselves where a restore stops, like SQLite's `{ file, stopAtCommit }`: that position, in the
+   * chain of `full`. A recovery then goes through logs rather than through a differential that may be past it.
+   *
+   * @throws `TARGET_INVALID`
+   */
+  stopPosition?(to: JsonValue, full: Manifest): string | undefined
+  /**
    * Begins to follow the log: from now on everything that is committed is captured, until `close`. For `followLog`.
    *
    * @throws `BASE_UNUSABLE` when the chain of `base` cannot be continued, `SOURCE_BUSY` and the like

@@ -1,5 +1,5 @@
 import { readCatalog } from '../catalog.ts'
-import type { CatalogEntry, Manifest } from '../contracts/backup.ts'
+import type { CatalogEntry, JsonValue, Manifest } from '../contracts/backup.ts'
 import { BackupError } from '../errors.ts'
 import { parseBackupId } from '../layout.ts'
 import { ManifestReader } from '../manifest-reader.ts'
@@ -12,6 +12,8 @@ export interface RecoveryTarget {
   readonly id?: string
   /** The moment to recover to; the newest state without it. */
   readonly at?: Date
+  /** Where {@link restoreBackup} is to restore to: it may say where to stop, as SQLite's `stopAtCommit` does. */
+  readonly to?: JsonValue
 }
 
 /** The ordered backups that a restore will use, and what it will reach. Plain data. */
@@ -22,7 +24,8 @@ export interface RecoveryPlan {
   readonly destinations: readonly string[]
   /**
    * The moment whose state will be restored. Where the engine's logs hold captured moments, not every one, it is the
-   * last of them before this, at most the log's `resolutionMs` earlier.
+   * last of them before this, at most the log's `resolutionMs` earlier. Where `to` says where to stop, it is not later
+   * than this.
    */
   readonly reachedAt: Date
   /** Set when a moment was asked for and the last backup is a log: nothing after it is restored. */
@@ -62,10 +65,13 @@ export async function planRecovery(plan: BackupPlan, target: RecoveryTarget = {}
     ({ destination, message }) => `Destination ${destination} cannot be read: ${message}`,
   )
   const manifests = new ManifestReader(plan, (message) => warnings.push(message))
+  const { to } = target
+  const stopIn = (full: Manifest): string | undefined =>
+    to === undefined ? undefined : plan.adapter.stopPosition?.(to, full)
   const { path: chosen, reachedAt: lastAt } =
     target.id === undefined
-      ? await pathToMoment(plan, backups, target.at, manifests)
-      : await pathToBackup(plan, backups, target.id, manifests)
+      ? await pathToMoment(plan, backups, { ...target, stopIn }, manifests)
+      : await pathToBackup(plan, backups, { id: target.id, stopIn }, manifests)
   const byId = new Map(backups.map((entry) => [entry.id, entry]))
   const entries = chosen.map(({ id }) => byId.get(id) as CatalogEntry)
   for (const entry of entries) {

@@ -12,18 +12,25 @@ export interface RecoveryPath {
   readonly reachedAt: Date
 }
 
+/** Where a recovery ends; at the newest state without either. */
+export interface RecoveryLimit {
+  readonly at?: Date
+  /** The position in the chain of `full` to stop at, if there is one. */
+  readonly stopIn: (full: Manifest) => string | undefined
+}
+
 /** Logs that are read at once when it is not known how many more are needed; doubles every time. */
 const FIRST_STRETCH = 16
 
 /**
- * What leads to exactly the end of one backup.
+ * What leads to exactly the end of one backup, or to a position before it.
  *
  * @throws `BACKUP_NOT_FOUND`, `POINT_UNREACHABLE`, `MANIFEST_DAMAGED`
  */
 export async function pathToBackup(
   { adapter }: BackupPlan,
   backups: readonly CatalogEntry[],
-  id: string,
+  { id, stopIn }: Pick<RecoveryLimit, 'stopIn'> & { readonly id: string },
   manifests: ManifestReader,
 ): Promise<RecoveryPath> {
   const wanted = backups.find((backup) => backup.id === id)
@@ -31,6 +38,10 @@ export async function pathToBackup(
   const chain = backups.filter((backup) => backup.chain === wanted.chain)
   const full = chain.find((backup) => backup.kind === 'full')
   if (!full) throw new BackupError('BACKUP_NOT_FOUND', `The full backup that ${id} depends on is gone.`)
+  const stop = stopIn(await manifests.read(full))
+  if (stop !== undefined) {
+    return walkChain(adapter, chain.slice(0, chain.indexOf(wanted) + 1), full, { stop }, manifests)
+  }
   const manifest = await manifests.read(wanted)
   const reachedAt = new Date(manifest.consistentAt)
   if (wanted.kind === 'full') return { path: [manifest], reachedAt }
@@ -70,7 +81,7 @@ export async function pathToBackup(
 export async function pathToMoment(
   plan: BackupPlan,
   backups: readonly CatalogEntry[],
-  at: Date | undefined,
+  { at, stopIn }: RecoveryLimit,
   manifests: ManifestReader,
 ): Promise<RecoveryPath> {
   if (backups.length === 0) throw new BackupError('BACKUP_NOT_FOUND', `There is no backup of "${plan.name}" yet.`)
@@ -78,30 +89,59 @@ export async function pathToMoment(
   for (const full of backups.filter((backup) => backup.kind === 'full' && (!at || backup.startedAt <= at)).reverse()) {
     const manifest = await manifests.read(full)
     if (at && new Date(manifest.consistentAt) > at) continue
-    return walkChain(plan.adapter, backups.slice(backups.indexOf(full)), full, at, manifests)
+    return walkChain(
+      plan.adapter,
+      backups.slice(backups.indexOf(full)),
+      full,
+      { at, stop: stopIn(manifest) },
+      manifests,
+    )
   }
   const first = backups.find((backup) => backup.kind === 'full')
   const reach = first ? `the first full backup is from ${first.startedAt.toISOString()}` : 'there is no full backup'
   throw new BackupError('POINT_UNREACHABLE', `Nothing reaches back to ${at?.toISOString() ?? 'any moment'}: ${reach}.`)
 }
 
-/** From a full as far towards `at` (or the end of its chain) as a differential and gapless logs lead. */
+interface Limit {
+  readonly at?: Date | undefined
+  readonly stop?: string | undefined
+}
+
+/** From a full as far towards the limit (or the end of its chain) as a differential and gapless logs lead. */
 async function walkChain(
   adapter: BackupAdapter,
   from: readonly CatalogEntry[],
   full: CatalogEntry,
-  at: Date | undefined,
+  limit: Limit,
   manifests: ManifestReader,
 ): Promise<RecoveryPath> {
-  const inTime = (manifest: Manifest): boolean => !at || new Date(manifest.consistentAt) <= at
-  const base = await baseOf(
-    full,
-    from.filter(({ chain }) => chain === full.chain),
-    inTime,
-    manifests,
-  )
+  const { at, stop } = limit
+  const { comparePositions } = adapter
+  const isBefore = ({ consistentAt, position: { end } }: Manifest): boolean =>
+    (!at || new Date(consistentAt) <= at) && (stop === undefined || comparePositions(end, stop) < 0)
+  const chain = from.filter((entry) => entry.chain === full.chain)
+  const base = await baseOf(full, chain, isBefore, manifests)
+  if (stop !== undefined && base.length > 1) {
+    // A differential may be further than its position tells: past it.
+    const { lost, ...through } = await walkLogs(adapter, from, base.slice(0, 1), { at, isBefore }, manifests)
+    if (!lost && comparePositions((through.path.at(-1) as Manifest).position.end, stop) >= 0) return through
+  }
+  const { lost, ...through } = await walkLogs(adapter, from, base, { at, isBefore }, manifests)
+  if (lost) throw lost
+  return through
+}
+
+/** Logs after `base`; `lost` when one that cannot be read might have led further. */
+async function walkLogs(
+  adapter: BackupAdapter,
+  from: readonly CatalogEntry[],
+  base: readonly Manifest[],
+  { at, isBefore: inTime }: { readonly at: Date | undefined; readonly isBefore: (manifest: Manifest) => boolean },
+  manifests: ManifestReader,
+): Promise<RecoveryPath & { readonly lost?: BackupError }> {
   const start = base.at(-1) as Manifest
-  const entries = logsAfter(from, start, full.chain)
+  const { chain } = start
+  const entries = logsAfter(from, start, chain)
   const logs: Manifest[] = []
   const unread: Unread[] = []
   let path: Manifest[] = []
@@ -117,14 +157,17 @@ async function walkChain(
     if (complete() || done >= entries.length || !adapter.pointInTime) break
   }
   if (adapter.follows && at && !complete()) {
-    const later = from.filter(({ chain, kind }) => chain !== full.chain && kind === 'log')
+    const later = from.filter((one) => one.chain !== chain && one.kind === 'log')
     path.push(...(await goOn(adapter, later, path.at(-1) ?? start, inTime, manifests)))
   }
   const last = path.at(-1) ?? start
   const lost = unread.find(({ entry }) => entry.id > last.id && entry.chain === last.chain)
-  // What cannot be read might have led further; behind what is reached it is not needed.
-  if (lost && !complete()) throw lost.error
-  return { path: [...base, ...path], reachedAt: stillThen(adapter, last, logs.filter(inTime)) }
+  return {
+    path: [...base, ...path],
+    reachedAt: stillThen(adapter, last, logs.filter(inTime)),
+    // Behind what is reached it is not needed.
+    ...(lost && !complete() && { lost: lost.error }),
+  }
 }
 
 /** The full, and the newest differential that is in time. */

@@ -59,7 +59,11 @@ export async function restoreBackup(plan: BackupPlan, options: RestoreBackupOpti
   return runVerb(plan, 'restoreBackup', options, (work) =>
     withLock(work, 'restoreBackup', 'read', async (signal) => {
       const startedAtMs = performance.now()
-      const recovery = await planRecovery(plan, { ...(id !== undefined && { id }), ...(at && { at }) })
+      const recovery = await planRecovery(plan, {
+        ...(id !== undefined && { id }),
+        ...(at && { at }),
+        ...(to !== undefined && { to }),
+      })
       for (const warning of recovery.warnings) work.warn(warning)
       const last = recovery.backups.at(-1)
       work.emit({ type: 'started', ...(last && { backupId: last.id, kind: last.kind }) })

@@ -42,6 +42,6 @@ export function chooseSteps(steps: readonly Step[], current: number, { at, commi
 }
 
 /** A commit number that no restore leads to. */
-export function unreachable(commit: number, why: string, hint?: string): BackupError {
-  return new BackupError('POINT_UNREACHABLE', `Commit ${commit} cannot be restored: ${why}.`, { ...(hint && { hint }) })
+export function unreachable(commit: number, why: string): BackupError {
+  return new BackupError('POINT_UNREACHABLE', `Commit ${commit} cannot be restored: ${why}.`)
 }

@@ -165,8 +165,4 @@ const firstPageOf = (steps: readonly Step[], step: number): number =>
 const damaged = (why: string): BackupError => new BackupError('MEMBER_DAMAGED', `It ${why}.`)
 
 const behindDifferential = (commit: number): BackupError =>
-  unreachable(
-    commit,
-    'a differential backup leads past it',
-    'Name with `at` a moment before the differential; then it is not used.',
-  )
+  unreachable(commit, 'a differential backup leads past it, and no unbroken row of logs leads to it')
