@@ -5,6 +5,7 @@ import { GENERATOR } from '../generator.ts'
 import { fileStem, newBackupId, newChainName } from '../layout.ts'
 import type { Lock } from '../lock.ts'
 import { serializeManifest } from '../manifest.ts'
+import { later, timeOf } from './backup-time.ts'
 import { BackupWriter, type DestinationOutcome } from './backup-writer.ts'
 import type { Work } from './run.ts'
 
@@ -44,8 +45,7 @@ export async function makeBackup(
   source: BackupSource = (request, ctx) => work.plan.adapter.backup(request, ctx),
 ): Promise<MadeBackup> {
   const { plan } = work
-  const laterThanMs = start.after?.getTime() ?? 0
-  const startedAt = start.startedAt ?? new Date(Math.max(plan.runtime.now().getTime(), laterThanMs + 1))
+  const { startedAt, notBefore = new Date(0), note } = await timeOf(work, start)
   const { base } = start
   const continues = start.continues ?? (base && { full: base.full.manifest.id, previous: base.previous.manifest.id })
   const chain = start.chain ?? newChainName(startedAt, plan.runtime.randomId(4))
@@ -86,13 +86,13 @@ export async function makeBackup(
       ...(continues && { base: continues }),
       engine: { name: plan.adapter.engine, version: facts.source.engineVersion },
       startedAt: startedAt.toISOString(),
-      consistentAt: facts.consistentAt.toISOString(),
+      consistentAt: later(facts.consistentAt, notBefore).toISOString(),
       finishedAt: plan.runtime.now().toISOString(),
       position: facts.position,
       members,
       source: facts.source,
       method: facts.method,
-      notes: facts.notes,
+      notes: note === undefined ? facts.notes : [...facts.notes, note],
       ...(facts.resolutionMs !== undefined && { resolutionMs: facts.resolutionMs }),
       ...(facts.gaps && { gaps: facts.gaps }),
     }
