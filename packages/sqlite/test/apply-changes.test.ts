@@ -155,8 +155,10 @@ describe('a differential and the logs after it', () => {
       const { bytes } = await rebuildFrom(place.folder, image, [differential, log], { at: START + 150 })
       return [image, first, second].findIndex((one) => one.equals(bytes))
     }
-    expect(await from(second, START + 50, 20)).toBe(2)
+    expect(await from(second, START + 150, 20)).toBe(2)
     expect(await from(image, START + 150, 5)).toBe(1)
+    // It says that it was in time, and the step that was in time says that it was not.
+    await expect(from(second, START + 50, 20)).rejects.toMatchObject({ code: 'POINT_UNREACHABLE' })
     expect(await from(second, START + 150)).toBe(2)
     expect(await from(image, START + 50)).toBe(1)
   })

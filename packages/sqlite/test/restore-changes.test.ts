@@ -1,11 +1,14 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import type {
-  BackupAdapter,
-  BackupFacts,
-  JsonValue,
-  Member,
-  RestoreRequest,
-  StagedRestore,
+import {
+  type BackupAdapter,
+  type BackupFacts,
+  createBackup,
+  followLog,
+  type JsonValue,
+  type Member,
+  type RestoreRequest,
+  restoreBackup,
+  type StagedRestore,
 } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
 import { describe, expect } from 'vitest'
@@ -101,6 +104,33 @@ describe('a restore through changes', () => {
     expect(commitAt(await stage(place, [full, differential, ...logs.slice(1)]), history)).toBe(COMMITS)
     const early = await stage(place, [full, differential, ...logs.slice(1)], { at: new Date(START + 2_700) })
     expect(commitAt(early, history)).toBe(5)
+  })
+
+  test('does without a differential that leads past the commit that is wanted', async ({ place }) => {
+    const app = new Database(place.file)
+    app.pragma('journal_mode = wal')
+    app.exec('CREATE TABLE task (title TEXT)')
+    const plan = place.plan()
+    await createBackup(plan)
+    const add = app.prepare('INSERT INTO task VALUES (?)')
+    const following = await followLog(plan, { everyMs: 60_000, merge: false }) // looks at the flush
+    add.run('first')
+    add.run('second')
+    await createBackup(plan, { kind: 'differential' })
+    add.run('third')
+    await following.flush()
+    await following.stop()
+    app.close()
+    for (const stopAtCommit of [1, 2, 3]) {
+      const file = place.path(`${stopAtCommit}.db`)
+      const { recovery } = await restoreBackup(plan, { to: { file, stopAtCommit } })
+      expect(recovery.backups.map(({ kind }) => kind)).toEqual(
+        stopAtCommit < 3 ? ['full', 'log'] : ['full', 'differential', 'log'],
+      )
+      const copy = new Database(file, { readonly: true })
+      expect(copy.prepare('SELECT count(*) FROM task').pluck().get()).toBe(stopAtCommit)
+      copy.close()
+    }
   })
 
   test('finds what happened to the file after it was written', async ({ place }) => {

@@ -60,7 +60,31 @@ export interface RecoveryPlan {
  */
 export async function planRecovery(plan: BackupPlan, target: RecoveryTarget = {}): Promise<RecoveryPlan> {
   checkTarget(target)
-  const { backups, unreachable } = await readCatalog(plan.name, plan.destinations)
+  return recoveryTo(plan, target, () => true)
+}
+
+/**
+ * The same with logs instead of its differential. `undefined` when there is none in it, or when they do not lead as far.
+ */
+export async function withoutDifferential(
+  plan: BackupPlan,
+  target: RecoveryTarget,
+  { backups }: RecoveryPlan,
+): Promise<RecoveryPlan | undefined> {
+  const differential = backups.find(({ kind }) => kind === 'differential')
+  if (!differential || differential.id === target.id) return undefined
+  const other = await recoveryTo(plan, target, ({ kind }) => kind !== 'differential')
+  const last = other.backups.at(-1) as Manifest
+  return last.kind === 'log' && last.consistentAt >= differential.consistentAt ? other : undefined
+}
+
+async function recoveryTo(
+  plan: BackupPlan,
+  target: RecoveryTarget,
+  isUsable: (entry: CatalogEntry) => boolean,
+): Promise<RecoveryPlan> {
+  const { backups: all, unreachable } = await readCatalog(plan.name, plan.destinations)
+  const backups = all.filter(isUsable)
   const warnings = unreachable.map(
     ({ destination, message }) => `Destination ${destination} cannot be read: ${message}`,
   )

@@ -3,7 +3,7 @@ import type { Finding, JsonValue } from '../contracts/backup.ts'
 import { BackupError, throwIfAborted, toBackupError } from '../errors.ts'
 import { openBackup } from '../open-backup.ts'
 import type { BackupPlan, Destination } from '../plan.ts'
-import { planRecovery, type RecoveryPlan, type RecoveryTarget } from './plan-recovery.ts'
+import { planRecovery, type RecoveryPlan, type RecoveryTarget, withoutDifferential } from './plan-recovery.ts'
 import { runVerb, type VerbOptions, type Work, withLock } from './run.ts'
 
 export interface RestoreBackupOptions extends RecoveryTarget, VerbOptions {
@@ -59,15 +59,26 @@ export async function restoreBackup(plan: BackupPlan, options: RestoreBackupOpti
   return runVerb(plan, 'restoreBackup', options, (work) =>
     withLock(work, 'restoreBackup', 'read', async (signal) => {
       const startedAtMs = performance.now()
-      const recovery = await planRecovery(plan, {
+      const asked = {
         ...(id !== undefined && { id }),
         ...(at && { at }),
         ...(to !== undefined && { to }),
-      })
-      for (const warning of recovery.warnings) work.warn(warning)
-      const last = recovery.backups.at(-1)
+      }
+      const planned = await planRecovery(plan, asked)
+      for (const warning of planned.warnings) work.warn(warning)
+      const last = planned.backups.at(-1)
       work.emit({ type: 'started', ...(last && { backupId: last.id, kind: last.kind }) })
-      const { staged, destination } = await stageRecovery(work, recovery, target, signal, evenIfInUse)
+      const stage = async (recovery: RecoveryPlan) => ({
+        recovery,
+        ...(await stageRecovery(work, recovery, target, signal, evenIfInUse)),
+      })
+      const { recovery, staged, destination } = await stage(planned).catch(async (error: unknown) => {
+        // Only the adapter can see that a differential leads past what is wanted; logs lead to all that it holds.
+        if (!(error instanceof BackupError) || error.code !== 'POINT_UNREACHABLE') throw error
+        const other = await withoutDifferential(plan, asked, planned).catch(() => undefined)
+        if (!other) throw error
+        return stage(other)
+      })
       try {
         const ctx = work.adapterContext('checking', signal)
         const findings = [...(await staged.check(ctx))]

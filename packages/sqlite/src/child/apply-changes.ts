@@ -25,6 +25,8 @@ export class Recovery {
   #commit = 0
   /** The step of a differential, until a log has told where in the order of commits it is. */
   #differential: Step | undefined
+  /** Whether it is later than its time says, because the clock had been put back: a step captured after it is before. */
+  #isMisdated = false
   #isFinished: boolean
 
   /** `fd`: a file that holds the state of `table`, the chain's full. */
@@ -42,8 +44,9 @@ export class Recovery {
 
   /** What the file must be now. @throws `POINT_UNREACHABLE` when it is not where it was to stop */
   result(): { readonly pageSize: number; readonly state: string; readonly commit?: number } {
-    const { commit: wanted } = this.#limit
+    const { at, commit: wanted } = this.#limit
     const isKnown = this.#differential === undefined
+    if (!isKnown && this.#isMisdated && at !== undefined) throw misdated(at)
     if (wanted !== undefined && (!isKnown || wanted !== this.#commit)) {
       if (!isKnown || wanted < this.#commit) throw behindDifferential(wanted)
       throw unreachable(wanted, `the backups up to the moment that was asked for end with commit ${this.#commit}`)
@@ -109,7 +112,11 @@ export class Recovery {
       if (!isKnown) throw behindDifferential(commit)
       replay(table, index, words, { first: next, commits: step.commits.slice(0, partly) })
     }
-    if (!isKnown) return false
+    if (!isKnown) {
+      const last = index.steps[end - 1]
+      if (differential && end > first && last && last.capturedAt > differential.capturedAt) this.#isMisdated = true
+      return false
+    }
     this.#table = table
     this.#commit = commit
     this.#differential = undefined
@@ -161,6 +168,13 @@ function commitsOf(steps: readonly Step[], { first, end, partly }: ChosenSteps):
 
 const firstPageOf = (steps: readonly Step[], step: number): number =>
   steps.slice(0, step).reduce((sum, { commits }) => sum + pagesOf(commits), 0)
+
+const misdated = (at: number): BackupError =>
+  new BackupError(
+    'POINT_UNREACHABLE',
+    `The differential backup before ${new Date(at).toISOString()} was made later than its time says, perhaps after that.`,
+    { hint: 'Name a moment before the differential; then it is not used.' },
+  )
 
 const damaged = (why: string): BackupError => new BackupError('MEMBER_DAMAGED', `It ${why}.`)
 

@@ -24,8 +24,6 @@ export interface CapturedCommit {
   readonly commit: number
   /** When its step was captured. */
   readonly time: number
-  /** Transactions of the history before its step. */
-  readonly before: number
   readonly sha256: string
 }
 
@@ -153,7 +151,6 @@ class ChainReader {
     const told = step.lastCommit - step.firstCommit + 1
     const thinned = commits.length === 1 && told > 1
     this.#expect(`${name}: commits`, commits.length, thinned ? 1 : told)
-    const before = this.#mark.commits
     let pages = 0
     for (const [index, commit] of commits.entries()) {
       const number = thinned ? step.lastCommit : step.firstCommit + index
@@ -170,7 +167,7 @@ class ChainReader {
       if (commit.pages.some(({ page }) => page === MARK_PAGE)) this.#follow(name, step, thinned ? told : 1)
       if (wanted.has(number)) {
         const { sha256 } = this.#replay
-        this.#commits.push({ commit: number, time: step.capturedAt, before, sha256 })
+        this.#commits.push({ commit: number, time: step.capturedAt, sha256 })
       }
     }
     this.#expect(`${name}: after`, step.after, this.#table.state)
