@@ -10,7 +10,7 @@ import { clientPrograms, RUN_AS } from '../packages/postgres/test/support/progra
 import { TestServer } from '../packages/postgres/test/support/server.ts'
 import { appRow, appTable, compete, type Method, report } from './compete.ts'
 import { quote, worker } from './measure.ts'
-import { sameChecks, unpackOnly } from './restore-peers.ts'
+import { sameChecks, sameChecksOfDump, unpackOnly } from './restore-peers.ts'
 
 const { values } = parseArgs({
   options: {
@@ -135,9 +135,15 @@ async function bench(): Promise<void> {
     },
   ])
   fresh()
+  const file = (suffix: string): string => {
+    const stored = readdirSync(join(values.folder, 'backups'), { recursive: true, encoding: 'utf8' })
+    return join(values.folder, 'backups', stored.find((name) => name.endsWith(suffix)) ?? '')
+  }
+  let dump = ''
   if (isWanted('Logical restore')) {
     execFileSync('bash', ['-c', ours('backup', logical, 'zstd')])
     execFileSync('bash', ['-c', `pg_dump -Fc -f ${at('dump')} bench`])
+    dump = file('.dump.zst')
   }
   const newDatabase = (): void => {
     for (const name of ['restored', 'peer']) execFileSync('dropdb', ['--if-exists', '--force', name])
@@ -147,14 +153,18 @@ async function bench(): Promise<void> {
     'Logical restore to a new database',
     'taskflow-backup, with its checks',
     ours('restore:restored', logical, 'zstd'),
-    [{ name: 'pg_restore -j2', command: `pg_restore -j2 -d peer ${at('dump')}`, prepare: newDatabase }],
+    [
+      { name: 'pg_restore -j2', command: `pg_restore -j2 -d peer ${at('dump')}`, prepare: newDatabase },
+      {
+        name: 'sha256sum, zstd -d, sha256sum, pg_restore -j2, vacuumdb --analyze-only',
+        command: sameChecksOfDump(dump, at('plain'), 'peer'),
+        prepare: newDatabase,
+      },
+    ],
     newDatabase,
   )
   fresh()
   execFileSync('bash', ['-c', ours('backup', physical, 'zstd:1')])
-  const stored = readdirSync(join(values.folder, 'backups'), { recursive: true, encoding: 'utf8' })
-  const file = (suffix: string): string =>
-    join(values.folder, 'backups', stored.find((name) => name.endsWith(suffix)) ?? '')
   const base = { tar: file('.base.tar.zst'), manifest: file('.backup_manifest.zst') }
   const peer = join(values.folder, 'peer')
   const clear = (): void => {

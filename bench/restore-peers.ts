@@ -17,6 +17,16 @@ export interface RunAs {
 export const unpackOnly = ({ tar }: StoredBase, folder: string): string =>
   `zstd -qdc ${quote(tar)} | tar -x -C ${quote(folder)} -f - && sync`
 
+/** What ours does with a stored dump: both hashes, a file that several jobs can read, statistics. */
+export const sameChecksOfDump = (dump: string, plain: string, database: string): string =>
+  [
+    `sha256sum ${quote(dump)} > /dev/null`,
+    `zstd -qdc ${quote(dump)} | tee >(sha256sum > /dev/null) > ${quote(plain)}`,
+    `pg_restore -j2 -d ${database} ${quote(plain)}`,
+    `vacuumdb --quiet --analyze-only --jobs=2 ${database}`,
+    `rm ${quote(plain)}`,
+  ].join(' && ')
+
 /**
  * The checks of ours: SHA-256 of what is stored and of what it holds, every file against the server's manifest,
  * recovery, and every table and B-tree index through amcheck. The `--no-parse-wal` spares what recovery shows anyway.

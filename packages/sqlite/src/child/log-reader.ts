@@ -127,6 +127,6 @@ export class LogReader {
   }
 }
 
-const NOT_HELD = 'The write-ahead log was begun anew since the last backup.'
+const NOT_HELD = 'The write-ahead log was begun anew since the last backup, or belongs to another file.'
 const CHANGED = 'The write-ahead log was changed by something else than SQLite, or lost its end.'
 const NO_MARK = 'It is not known where the write-ahead log was at the last backup.'
