@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 import { EndReporter } from './test/support/end-reporter.ts'
+import { LongestFirst } from './test/support/longest-first.ts'
 import projects from './vitest.workspace.ts'
 
 /** `TEST_REPORT=file.json` writes the results there as well. */
@@ -11,6 +12,7 @@ export default defineConfig({
     projects,
     // Most tests wait for child processes and for the disk; Vitest's own choice leaves processors idle.
     maxWorkers: availableParallelism() + 1,
+    sequence: { sequencer: LongestFirst },
     reporters: [
       'default',
       new EndReporter(),

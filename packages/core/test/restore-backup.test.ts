@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import {
+  type BackupAdapter,
+  BackupError,
   type BackupEvent,
   createBackup,
   planRecovery,
@@ -202,6 +204,29 @@ describe('restoreBackup', () => {
       expect(scene.source.entries(`copy-${index}`)).toEqual(entries.slice(0, index + 1))
       expect(recovery.reachedAt.getTime()).toBeLessThanOrEqual(at.getTime())
     }
+  })
+
+  test('does without a differential that the adapter finds too late, if logs lead as far', async () => {
+    const scene = scenario(1)
+    const { plan } = scene
+    const tooLate = new BackupError('POINT_UNREACHABLE', 'The differential was made later than its time says.')
+    const adapter: BackupAdapter = {
+      ...plan.adapter,
+      restore: async (request, ctx) => {
+        if (request.backups.some(({ manifest }) => manifest.kind === 'differential')) throw tooLate
+        return plan.adapter.restore(request, ctx)
+      },
+    }
+    const made = await history(scene, KINDS.slice(0, 4))
+    const at = new Date((made[3]?.at.getTime() as number) - 30_000)
+    const careful = { ...plan, adapter }
+    const { recovery } = await restoreBackup(careful, { at, to: 'then' })
+    expect(recovery.backups.map(({ kind }) => kind)).toEqual(['full', 'log', 'log'])
+    expect(scene.source.entries('then')).toEqual(made[2]?.state)
+    for (const storage of [scene.first, scene.second])
+      for (const key of await keysOf(storage, `books/${made[3]?.id}/`)) await storage.delete(key)
+    // Without it there is none that leads over the differential.
+    expect(await codeOf(restoreBackup(careful, { at, to: 'again' }))).toBe('POINT_UNREACHABLE')
   })
 
   test('works from storages that can only be read, and when no lock can be put', async () => {

@@ -17,6 +17,7 @@ import { cutIntoLogs, encodeDifferential, type History, START } from './support/
 import { bytesOf, hashesOf, type MadeBackup, madeDifferential, madeFull, madeLog } from './support/made-backups.ts'
 import { type Place, test } from './support/place.ts'
 import { recordDatabase, tasksAfter } from './support/real-history.ts'
+import { tasksIn } from './support/tasks.ts'
 
 const COMMITS = 12
 
@@ -109,10 +110,10 @@ describe('a restore through changes', () => {
   test('does without a differential that leads past the commit that is wanted', async ({ place }) => {
     const app = new Database(place.file)
     app.pragma('journal_mode = wal')
-    app.exec('CREATE TABLE task (title TEXT)')
+    app.exec('CREATE TABLE task (id INTEGER PRIMARY KEY, title TEXT)')
     const plan = place.plan()
     await createBackup(plan)
-    const add = app.prepare('INSERT INTO task VALUES (?)')
+    const add = app.prepare('INSERT INTO task (title) VALUES (?)')
     const following = await followLog(plan, { everyMs: 60_000, merge: false }) // looks at the flush
     add.run('first')
     add.run('second')
@@ -124,12 +125,8 @@ describe('a restore through changes', () => {
     for (const stopAtCommit of [1, 2, 3]) {
       const file = place.path(`${stopAtCommit}.db`)
       const { recovery } = await restoreBackup(plan, { to: { file, stopAtCommit } })
-      expect(recovery.backups.map(({ kind }) => kind)).toEqual(
-        stopAtCommit < 3 ? ['full', 'log'] : ['full', 'differential', 'log'],
-      )
-      const copy = new Database(file, { readonly: true })
-      expect(copy.prepare('SELECT count(*) FROM task').pluck().get()).toBe(stopAtCommit)
-      copy.close()
+      expect(recovery.backups.map(({ kind }) => kind)).toEqual(['full', 'log'])
+      expect(tasksIn(file)).toHaveLength(stopAtCommit)
     }
   })
 

@@ -205,6 +205,16 @@ export const brokenReads: readonly BrokenStorage[] = [
     },
   ],
   [
+    'lists after the folder of a key',
+    [/list after a key/],
+    (inner) => ({
+      list: async function* (prefix, { after } = {}) {
+        const folder = after?.slice(0, after.indexOf('/') + 1)
+        for await (const object of inner.list(prefix)) if (!folder || !object.key.startsWith(folder)) yield object
+      },
+    }),
+  ],
+  [
     'stops after 1,000 keys',
     [/more keys than one page/],
     (inner) => ({
