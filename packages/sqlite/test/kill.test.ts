@@ -7,7 +7,7 @@ import { Place, test } from './support/place.ts'
 vi.setConfig({ testTimeout: 900_000 })
 
 /** `TASKFLOW_KILLS=2000` for a long night. */
-const KILLS = Number(process.env.TASKFLOW_KILLS ?? 200)
+const KILLS = Number(process.env.TASKFLOW_KILLS ?? 100)
 const SEED = Number(process.env.TASKFLOW_SEED ?? Date.now() % 1_000_000)
 const LANES = 3
 const JOBS: readonly KillJob[] = ['backup', 'restore', 'prune', 'restore', 'undo']
