@@ -9,7 +9,7 @@ import type {
 import type { BaseInput } from './base-state.ts'
 import type { Limit } from './changes/choose-steps.ts'
 import type { Step } from './changes/format.ts'
-import type { StepGap } from './changes/log-facts.ts'
+import type { LogOutline } from './changes/log-facts.ts'
 import type { Until } from './child/captured.ts'
 import type { CapturedLog } from './child/captured-log.ts'
 
@@ -146,17 +146,8 @@ export interface MergeSettings {
   readonly compression: Compression
 }
 
-/** The log that was made of several. States are `PageTable.state`, times milliseconds. */
-export interface MergeFacts extends SentFacts {
-  readonly firstCommit: number
-  readonly lastCommit: number
-  readonly before: string
-  readonly state: string
-  readonly steps: number
-  readonly pages: number
-  readonly resolutionMs: number
-  readonly gaps: readonly StepGap[]
-}
+/** The log that was made of several. */
+export type MergeFacts = SentFacts & LogOutline
 
 /** A process that has a file open. */
 export interface Opener {

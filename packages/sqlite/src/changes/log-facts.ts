@@ -9,6 +9,18 @@ export interface StepGap {
   readonly reason: string
 }
 
+/** What is told of the steps of a log. States are `PageTable.state`, times milliseconds. */
+export interface LogOutline {
+  readonly firstCommit: number
+  readonly lastCommit: number
+  readonly before: string
+  readonly state: string
+  readonly steps: number
+  readonly pages: number
+  readonly resolutionMs: number
+  readonly gaps: readonly StepGap[]
+}
+
 /** True for a step in which nothing was committed. */
 export const isEmpty = ({ firstCommit, lastCommit }: Step): boolean => lastCommit < firstCommit
 

@@ -1,21 +1,13 @@
 import type { Compression, SentFacts } from '@taskflow-backup/core'
 import { encodeIndex, type LogMark, type Step } from '../changes/format.ts'
-import { gapsOf, resolutionOf, type StepGap } from '../changes/log-facts.ts'
+import { gapsOf, type LogOutline, resolutionOf } from '../changes/log-facts.ts'
 import { pagesIn } from './change-store.ts'
 import { writeCompressed } from './write-file.ts'
 
 /** What a backup of the captured steps tells. Times in milliseconds since 1970. */
-export interface CapturedLog {
+export interface CapturedLog extends LogOutline {
   readonly consistentAt: number
-  readonly firstCommit: number
-  readonly lastCommit: number
-  readonly before: string
-  readonly state: string
-  readonly steps: number
-  readonly pages: number
   readonly how: readonly Step['how'][]
-  readonly resolutionMs: number
-  readonly gaps: readonly StepGap[]
 }
 
 /** What a backup of `steps` tells; there is at least one. */

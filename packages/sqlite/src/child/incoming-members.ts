@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { BackupError, type ManifestMember, unpackMember, unpackWhole } from '@taskflow-backup/core'
+import { BackupError, type ManifestMember, unpackMember, unpackWhole, wholeBody } from '@taskflow-backup/core'
 
 /** Longer ones are unpacked beside what is done with them. */
 const SMALL_BYTES = 1024 * 1024
@@ -22,9 +22,7 @@ export class IncomingMembers {
   async *next(member: ManifestMember): AsyncGenerator<Buffer> {
     const pieces = this.#take(member.stored.bytes)
     if (Math.max(member.stored.bytes, member.plain.bytes) <= SMALL_BYTES) {
-      const all: Buffer[] = []
-      for await (const piece of pieces) all.push(piece)
-      yield* unpackWhole(member, all.length === 1 ? (all[0] as Buffer) : Buffer.concat(all))
+      yield* unpackWhole(member, await wholeBody(pieces))
     } else {
       yield* unpackMember(member, Readable.from(pieces, { objectMode: false }), () => {}) // the parent tells how far it is
     }
