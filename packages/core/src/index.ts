@@ -26,7 +26,7 @@ export { COMPRESSION_SUFFIX, compress, compressFrame, FRAME_BYTES, freeFrame } f
 export { copyToShared } from './pipeline/copy-shared.ts'
 export { inOrder } from './pipeline/in-order.ts'
 export { borrow, LentBody } from './pipeline/lent-body.ts'
-export { decodeMember, unpackMember } from './pipeline/member.ts'
+export { decodeMember, type PlainHashing, unpackMember } from './pipeline/member.ts'
 export { Meter } from './pipeline/meter.ts'
 export { meterFor, ThreadMeter } from './pipeline/thread-meter.ts'
 export { unpackWhole } from './pipeline/unpack-whole.ts'

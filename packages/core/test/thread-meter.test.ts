@@ -96,7 +96,7 @@ describe('unpackMember with a thread', () => {
     stored: { bytes: stored.length, sha256: sha256(stored) },
   })
   const unpack = (member: ManifestMember, stored: Buffer): AsyncGenerator<Buffer> =>
-    unpackMember(member, streamOf(stored), () => {}, { hashInThread: true })
+    unpackMember(member, streamOf(stored), () => {}, { plainHashing: 'thread' })
   const threads = (): string[] => process.getActiveResourcesInfo().filter((name) => name === 'MessagePort')
 
   describe.each([

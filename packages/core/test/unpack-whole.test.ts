@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
-import { expect, test } from 'vitest'
-import { patterned } from '../../testing/src/index.ts'
-import { type ManifestMember, unpackWhole } from '../src/index.ts'
+import { describe, expect, test } from 'vitest'
+import { patterned, streamOf } from '../../testing/src/index.ts'
+import { type ManifestMember, unpackMember, unpackWhole } from '../src/index.ts'
 import { codeOf } from './support/text.ts'
 
 const facts = (bytes: Buffer) => ({ bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') })
@@ -72,4 +72,32 @@ test.each(Object.keys(STORED))('%s with anything else than its manifest says is 
 test('a codec that nothing undoes is refused', async () => {
   const plain = patterned(10)
   expect(await codeOf(unpacked(member('rot13', plain, plain), plain))).toBe('CODEC_UNKNOWN')
+})
+
+describe.each(['one go', 'pieces'])('in %s, for a caller that checks the content by itself', (how) => {
+  const settings = { plainHashing: 'not' } as const
+  async function unpackedUnhashed(from: ManifestMember, stored: Buffer): Promise<Buffer> {
+    const all: Buffer[] = []
+    const pieces =
+      how === 'pieces' ? unpackMember(from, streamOf(stored), () => {}, settings) : unpackWhole(from, stored, settings)
+    for await (const piece of pieces) all.push(Buffer.from(piece))
+    return Buffer.concat(all)
+  }
+
+  test.each(Object.keys(STORED))('%s is held against the hash of what is stored, and the length', async (codec) => {
+    const plain = patterned(5000)
+    const stored = STORED[codec]?.(plain) as Buffer
+    const right = member(codec, plain, stored)
+    expect((await unpackedUnhashed(right, stored)).equals(plain)).toBe(true)
+    const wrong: ManifestMember[] = [
+      { ...right, stored: { ...right.stored, sha256: '0'.repeat(64) } },
+      { ...right, plain: { ...right.plain, bytes: 4999 } },
+      { ...right, plain: { ...right.plain, bytes: 5001 } },
+    ]
+    for (const from of wrong) expect(await codeOf(unpackedUnhashed(from, stored))).toBe('MEMBER_DAMAGED')
+    const other = { ...right, plain: { ...right.plain, sha256: '0'.repeat(64) } }
+    // What was not encoded has one hash only.
+    if (codec === 'none') expect(await codeOf(unpackedUnhashed(other, stored))).toBe('MEMBER_DAMAGED')
+    else expect((await unpackedUnhashed(other, stored)).equals(plain)).toBe(true)
+  })
 })

@@ -127,6 +127,19 @@ describe('merged logs', () => {
     })
     expect(readdirSync(place.temporary)).toEqual(before)
   })
+
+  test('with a page that is not the one of its hash are refused, and leave no file', async ({ place }) => {
+    const { steps } = playHistory([commitOf(100, 1), commitOf(100, 2)])
+    const logs = steps.map((step) => encodeChanges([step]))
+    const last = logs[1] as Buffer
+    last[last.length - 1] = (last.at(-1) as number) ^ 1
+    const before = readdirSync(place.temporary)
+    await expect(mergePlain(place.temporary, logs)).rejects.toMatchObject({
+      code: 'MEMBER_DAMAGED',
+      message: expect.stringMatching(/^1\.changes: .*another page 1 than its index tells/),
+    })
+    expect(readdirSync(place.temporary)).toEqual(before)
+  })
 })
 
 describe('what a merged log tells', () => {

@@ -15,6 +15,13 @@ const KEPT_BYTES = 16 * 1024
 
 const SUFFIX: Readonly<Record<string, string>> = COMPRESSION_SUFFIX
 
+/**
+ * Where the plain content of a member is hashed: in the `caller`'s thread, in a `thread` of its own for all but small
+ * members, beside the caller's own work, for a process that has nothing else to do, or `not` at all, for a caller that
+ * holds the content against hashes in it. Length and stored content are always held against the manifest.
+ */
+export type PlainHashing = 'caller' | 'thread' | 'not'
+
 /** A member on its way out: its stored bytes, and what its manifest entry will be once they have passed. */
 export interface Outgoing {
   readonly file: string
@@ -105,14 +112,12 @@ async function* copies(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
 
 /**
  * The plain content of a stored member: meter, decode, meter. Both meters are held against the manifest; the iteration
- * fails before its end when anything differs. Runs wherever the stored bytes are: in the app's process behind
+ * fails before its end when anything differs, see {@link PlainHashing}. Runs wherever the stored bytes are: in the app's process behind
  * `OpenBackup.open`, or in an adapter's own process behind `OpenBackup.openStored`.
  *
  * **A piece is gone when the next one is asked for**: its memory is freed, so that little is needed for however much.
  *
- * `onBytes` is told how many plain bytes have passed in all. Whoever does not iterate destroys `object`. With
- * `hashInThread` a thread of its own hashes the plain content of all but small members, beside the caller's own work:
- * for a process that has nothing else to do.
+ * `onBytes` is told how many plain bytes have passed in all. Whoever does not iterate destroys `object`.
  *
  * @throws `CODEC_UNKNOWN` at once; the iteration fails with `MEMBER_DAMAGED`
  */
@@ -120,10 +125,11 @@ export function unpackMember(
   member: ManifestMember,
   object: Readable,
   onBytes: (bytes: number) => void,
-  { hashInThread = false }: { readonly hashInThread?: boolean } = {},
+  { plainHashing = 'caller' }: { readonly plainHashing?: PlainHashing } = {},
 ): AsyncGenerator<Buffer> {
-  const plain = hashInThread ? meterFor(member.plain.bytes) : new Meter()
   const encoded = member.codecs.length > 0
+  const hashes = !encoded || plainHashing !== 'not'
+  const plain = plainHashing === 'thread' ? meterFor(member.plain.bytes) : new Meter({ hashes })
   // What was not encoded is the same before and after.
   const stored = encoded ? new Meter() : plain
   const source = guarded(stored.through(object), stored, member.stored.bytes, member.file)
@@ -145,7 +151,7 @@ export function unpackMember(
       }
       const facts = await plain.facts()
       compare(member.file, 'stored', encoded ? await stored.facts() : facts, member.stored)
-      compare(member.name, 'plain', facts, member.plain)
+      compare(member.name, 'plain', hashes ? facts : { ...facts, sha256: member.plain.sha256 }, member.plain)
     } catch (error) {
       throw named(toBackupError(error, 'STORAGE_FAILED', `Cannot read ${member.file}`), member.file)
     } finally {

@@ -7,10 +7,14 @@ const PIECE_BYTES = 128 * 1024
 /** After this much hashing without a pause the event loop gets its turn. */
 const SLICE_MS = 1
 
-/** Counts and hashes what passes. */
+/** Counts and hashes what passes; with `hashes: false` it only counts. */
 export class Meter {
-  readonly #hash: Hash = createHash('sha256')
+  readonly #hash: Hash | undefined
   #bytes = 0
+
+  constructor({ hashes = true }: { readonly hashes?: boolean } = {}) {
+    this.#hash = hashes ? createHash('sha256') : undefined
+  }
 
   get bytes(): number {
     return this.#bytes
@@ -18,12 +22,12 @@ export class Meter {
 
   update(piece: Uint8Array): void {
     this.#bytes += piece.length
-    this.#hash.update(piece)
+    this.#hash?.update(piece)
   }
 
-  /** Length and hash of all that passed. May be called again. */
+  /** Length and hash (empty where it only counts) of all that passed. May be called again. */
   facts(): StreamFacts {
-    return { bytes: this.#bytes, sha256: this.#hash.copy().digest('hex') }
+    return { bytes: this.#bytes, sha256: this.#hash?.copy().digest('hex') ?? '' }
   }
 
   /** Nothing is to be let go of here: a {@link ThreadMeter} has a thread. */

@@ -19,7 +19,7 @@ export class MemberSource {
    */
   open(member: ManifestMember): AsyncGenerator<Buffer> {
     return unpackMember(member, Readable.from(this.#take(member.stored.bytes), { objectMode: false }), () => {}, {
-      hashInThread: true,
+      plainHashing: 'thread',
     })
   }
 

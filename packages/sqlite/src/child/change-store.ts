@@ -1,4 +1,4 @@
-import type { Compression, SentFacts } from '@taskflow-backup/core'
+import { type Compression, freeFrame, type SentFacts } from '@taskflow-backup/core'
 import { pagesOf } from '../changes/commits.ts'
 import { type ChangesIndex, encodeIndex, type Step } from '../changes/format.ts'
 import { HASH_BYTES, type PageHash } from '../changes/page-table.ts'
@@ -104,7 +104,11 @@ export class ChangeStore {
     yield encodeIndex(index)
     const begin = first * this.#pageSize
     const bytes = index.pages.length * this.#pageSize
-    for (let at = 0; at < bytes; at += READ_BYTES) yield this.#images.read(begin + at, Math.min(READ_BYTES, bytes - at))
+    for (let at = 0; at < bytes; at += READ_BYTES) {
+      const piece = this.#images.read(begin + at, Math.min(READ_BYTES, bytes - at))
+      yield piece
+      freeFrame(piece)
+    }
   }
 
   /** Forgets what is behind the first `steps` steps; those may be written meanwhile. */

@@ -1,5 +1,12 @@
 import { Readable } from 'node:stream'
-import { BackupError, type ManifestMember, unpackMember, unpackWhole, wholeBody } from '@taskflow-backup/core'
+import {
+  BackupError,
+  type ManifestMember,
+  type PlainHashing,
+  unpackMember,
+  unpackWhole,
+  wholeBody,
+} from '@taskflow-backup/core'
 
 /** Longer ones are unpacked beside what is done with them. */
 const SMALL_BYTES = 1024 * 1024
@@ -19,12 +26,25 @@ export class IncomingMembers {
    * The plain content of the next one, see `unpackMember`: a piece is gone when the next is asked for. To be read to its
    * end before the one after it.
    */
-  async *next(member: ManifestMember): AsyncGenerator<Buffer> {
+  next(member: ManifestMember): AsyncGenerator<Buffer> {
+    return this.#unpack(member, 'caller')
+  }
+
+  /**
+   * The same of a member `.changes`. Its plain content is not hashed as a whole: its index has a SHA-256 of its own, and a
+   * hash for each page, which is held against the page by whoever uses that.
+   */
+  nextChanges(member: ManifestMember): AsyncGenerator<Buffer> {
+    return this.#unpack(member, 'not')
+  }
+
+  async *#unpack(member: ManifestMember, plainHashing: Exclude<PlainHashing, 'thread'>): AsyncGenerator<Buffer> {
     const pieces = this.#take(member.stored.bytes)
     if (Math.max(member.stored.bytes, member.plain.bytes) <= SMALL_BYTES) {
-      yield* unpackWhole(member, await wholeBody(pieces))
+      yield* unpackWhole(member, await wholeBody(pieces), { plainHashing })
     } else {
-      yield* unpackMember(member, Readable.from(pieces, { objectMode: false }), () => {}) // the parent tells how far it is
+      const stored = Readable.from(pieces, { objectMode: false })
+      yield* unpackMember(member, stored, () => {}, { plainHashing }) // the parent tells how far it is
     }
   }
 

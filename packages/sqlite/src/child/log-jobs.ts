@@ -7,7 +7,7 @@ import { CaptureClock } from './clock.ts'
 import { LogTracker } from './log-tracker.ts'
 import { readBase } from './read-base.ts'
 
-/** SQLite is asked so often how long the log is, which changes nothing; while it grows fast, more often. */
+/** SQLite is asked so often how long the log is, which changes nothing; the faster it grows, the more often. */
 const GLANCE_MS = 100
 const QUICK_GLANCE_MS = 20
 /**
@@ -117,13 +117,14 @@ class Follower {
   /** Until the next look is due, or the log has grown a lot. */
   async #rest(): Promise<void> {
     const restMs = Math.min(this.#everyMs * 2 ** this.#failures, Math.max(LONGEST_REST_MS, this.#everyMs))
-    const endMs = performance.now() + restMs
+    const startedMs = performance.now()
     let glanceMs = QUICK_GLANCE_MS
-    for (let leftMs = restMs; leftMs > 0; leftMs = endMs - performance.now()) {
+    for (let passedMs = 0; passedMs < restMs; passedMs = performance.now() - startedMs) {
+      const leftMs = restMs - passedMs
       await sleep(Math.min(leftMs, this.#failures > 0 ? leftMs : glanceMs))
       const bytes = this.#tracker.bytesSince()
       if (bytes > GROWN_BYTES) return
-      glanceMs = bytes > GROWN_BYTES / 8 ? QUICK_GLANCE_MS : GLANCE_MS
+      glanceMs = glanceAfter(bytes, performance.now() - startedMs)
     }
   }
 
@@ -190,4 +191,10 @@ class Follower {
       capturedMsAgo: Math.max(0, now - captured.lastLookAt),
     }
   }
+}
+
+/** When half of the time has passed in which it would grow too long, at the pace of the last `passedMs`. */
+function glanceAfter(bytes: number, passedMs: number): number {
+  const untilGrownMs = (passedMs * (GROWN_BYTES - bytes)) / bytes // without an end when there was nothing
+  return Math.max(QUICK_GLANCE_MS, Math.min(GLANCE_MS, untilGrownMs / 2))
 }

@@ -1,9 +1,10 @@
 import type { Readable } from 'node:stream'
-import { BackupError } from '@taskflow-backup/core'
+import { BackupError, freeFrame } from '@taskflow-backup/core'
+import { isHash } from '../changes/commits.ts'
 import { type ChangesIndex, encodeIndex, readIndex, type Step } from '../changes/format.ts'
 import { gapsOf, isEmpty, resolutionOf } from '../changes/log-facts.ts'
 import { mergeSteps, ZERO_IMAGE } from '../changes/merge-steps.ts'
-import { HASH_BYTES, hashPage } from '../changes/page-table.ts'
+import { HASH_BYTES, hashPage, wordsOf } from '../changes/page-table.ts'
 import { PieceReader } from '../changes/piece-reader.ts'
 import type { Jobs, MergeFacts } from '../jobs.ts'
 import { about } from './about-member.ts'
@@ -23,7 +24,7 @@ export async function mergeChanges(settings: Jobs['merge']['input'], channel: Re
   const collected = new Collected(temporaryDirectory)
   try {
     for (const member of logs) {
-      await about(member, () => collected.add(new PieceReader(incoming.next(member), member.plain.bytes)))
+      await about(member, () => collected.add(new PieceReader(incoming.nextChanges(member), member.plain.bytes)))
     }
   } catch (error) {
     throw cannotWrite(temporaryDirectory, error)
@@ -54,7 +55,9 @@ async function* contentOf(index: ChangesIndex, images: Uint32Array, { read }: Co
     const image = images[from] as number
     let count = 1
     while (count < atOnce && image !== ZERO_IMAGE && images[from + count] === image + count) count++
-    yield image === ZERO_IMAGE ? Buffer.alloc(pageSize) : read(image, count)
+    const piece = image === ZERO_IMAGE ? Buffer.alloc(pageSize) : read(image, count)
+    yield piece
+    freeFrame(piece)
     from += count
   }
 }
@@ -84,12 +87,27 @@ class Collected {
         this.#steps.push(step)
         this.#pages.push(pages.subarray(first, first + written))
         this.#hashes.push(hashes.subarray(first * HASH_BYTES, (first + written) * HASH_BYTES))
-        for (let left = written * pageSize; left > 0; left -= COPY_BYTES)
-          this.#spool.append(await reader.read(Math.min(COPY_BYTES, left)))
+        await this.#take(reader, index, first, written)
       } else await reader.skip(written * pageSize)
       first += written
     }
     await reader.end()
+  }
+
+  /** Copies images, and holds each against its hash: from now on only those of the merged log are there. */
+  async #take(reader: PieceReader, { pageSize, pages, hashes }: ChangesIndex, first: number, count: number) {
+    const words = wordsOf(hashes)
+    const atOnce = Math.max(1, COPY_BYTES / pageSize)
+    for (let from = first, end = first + count; from < end; from += atOnce) {
+      const images = await reader.read(Math.min(atOnce, end - from) * pageSize)
+      for (let at = 0; at < images.length; at += pageSize) {
+        const page = from + at / pageSize
+        if (!isHash(images.subarray(at, at + pageSize), words, page))
+          throw damaged(`has another page ${pages[page]} than its index tells`)
+      }
+      this.#spool.append(images)
+      freeFrame(images)
+    }
   }
 
   /** False for a step that was there already. @throws `MEMBER_DAMAGED` when there is something missing before it */

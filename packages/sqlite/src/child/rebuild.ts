@@ -49,7 +49,7 @@ async function applyAll(
 ): Promise<StateOfFile> {
   for (const { kind, member, commit } of changes) {
     if (recovery.isFinished) break
-    const pieces = incoming.next(member)
+    const pieces = incoming.nextChanges(member)
     await about(member, () =>
       recovery.apply({ kind, pieces, plainBytes: member.plain.bytes, ...(commit !== undefined && { commit }) }),
     )

@@ -8,7 +8,8 @@ export const isNoRoom = (error: unknown): boolean =>
   NO_ROOM.includes(String((error as { code?: unknown } | null)?.code ?? ''))
 
 /**
- * Writes `plain` to a new file with mode 0600, compressed, hashed before and after.
+ * Writes `plain` to a new file with mode 0600, compressed, hashed before and after. Each piece is written before the next
+ * is asked for, so that its memory can be freed then.
  *
  * @throws `TARGET_INVALID` when the file cannot be written, and what `plain` throws
  */
@@ -18,7 +19,8 @@ export async function writeCompressed(
   compression: Compression,
 ): Promise<SentFacts> {
   try {
-    return await sendCompressed(plain, compression, createWriteStream(path, { flags: 'wx', mode: 0o600 }), () => {})
+    const file = createWriteStream(path, { flags: 'wx', mode: 0o600, highWaterMark: 1 })
+    return await sendCompressed(plain, compression, file, () => {})
   } catch (error) {
     throw cannotWrite(path, error)
   }

@@ -42,7 +42,7 @@ export const logicalHandlers: JobHandlers<LogicalJobs> = {
 }
 
 async function unpack({ member, to }: UnpackOrders, stored: ReturnType<typeof openChannel>): Promise<null> {
-  const plain = unpackMember(member, stored, () => {}, { hashInThread: true }) // the parent tells how far it is
+  const plain = unpackMember(member, stored, () => {}, { plainHashing: 'thread' }) // the parent tells how far it is
   try {
     if ('folder' in to) await unpackTar(plain, to.folder)
     else await writeTo(to.file, plain)
