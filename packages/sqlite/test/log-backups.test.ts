@@ -79,6 +79,20 @@ describe('called now and then', () => {
     else expect(new Set(methods)).toEqual(new Set(['page-comparison']))
   })
 
+  test('a comparison that finds nothing is told as one', async ({ place }) => {
+    const app = await startApp(place)
+    const chain = await startChain(place)
+    await app.run(({ held }) => void held.app?.pragma('wal_checkpoint(TRUNCATE)'), undefined)
+    const compared = await chain.log()
+    expect(compared).toMatchObject({ method: 'page-comparison', source: { details: { steps: 1, pages: 0 } } })
+    expect(compared.gaps).toBeUndefined()
+    expect(compared.notes).toEqual(['Nothing was committed since the last backup.'])
+    await add(app, 2) // into a log that was begun anew: where it goes on is known from then on
+    expect((await chain.log()).method).toBe('page-comparison')
+    expect((await chain.log()).method).toBe('wal-frames')
+    expectCurrent(place, chain)
+  })
+
   test('the log stays where it is, also when nobody else has the database open', async ({ place }) => {
     const app = await startApp(place)
     const chain = await startChain(place)
@@ -104,6 +118,25 @@ describe('called now and then', () => {
 })
 
 describe('followed', () => {
+  test.for([
+    { journalMode: 'wal', methods: ['page-comparison', 'wal-frames', 'wal-frames'] },
+    { journalMode: 'delete', methods: ['page-comparison', 'page-comparison', 'page-comparison'] },
+  ])('a backup of nothing in $journalMode mode tells how that was found', async (wanted, { place }) => {
+    const app = await startApp(place, wanted.journalMode)
+    const chain = await startChain(place)
+    if (wanted.journalMode === 'wal')
+      await app.run(({ held }) => void held.app?.pragma('wal_checkpoint(TRUNCATE)'), undefined)
+    const source = await follow(place, chain)
+    const methods: string[] = []
+    for (const count of [0, 0, 1]) {
+      await add(app, count)
+      expect(await source.pending(0)).toBe(count > 0)
+      methods.push((await chain.logOf(source)).method)
+    }
+    expect(methods).toEqual(wanted.methods)
+    expectCurrent(place, chain)
+  })
+
   test('what is captured waits until it is committed, and is given again until then', async ({ place }) => {
     const app = await startApp(place)
     const chain = await startChain(place)

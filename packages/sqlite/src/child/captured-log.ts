@@ -1,5 +1,5 @@
 import type { Compression, SentFacts } from '@taskflow-backup/core'
-import { encodeIndex, type LogMark, type Step } from '../changes/format.ts'
+import { encodeIndex, type Step } from '../changes/format.ts'
 import { gapsOf, type LogOutline, resolutionOf } from '../changes/log-facts.ts'
 import { pagesIn } from './change-store.ts'
 import { writeCompressed } from './write-file.ts'
@@ -30,26 +30,18 @@ export function logOf(steps: readonly Step[]): CapturedLog {
 
 /** The step of a log in which nothing was committed; `state` is that after `lastCommit`. */
 export function emptyStep({
-  capturedAt,
   state,
   lastCommit,
-  mark,
-}: {
-  readonly capturedAt: number
-  readonly state: string
-  readonly lastCommit: number
-  readonly mark?: LogMark
-}): Step {
+  ...told
+}: Pick<Step, 'capturedAt' | 'how' | 'reason' | 'lastCommit' | 'mark'> & { readonly state: string }): Step {
   return {
-    lookedAt: capturedAt,
-    capturedAt,
-    how: 'log',
+    ...told,
+    lookedAt: told.capturedAt,
     before: state,
     after: state,
     firstCommit: lastCommit + 1,
     lastCommit,
     commits: [],
-    ...(mark && { mark }),
   }
 }
 

@@ -17,6 +17,9 @@ export interface Until {
   readonly consistentAt: number
 }
 
+/** Pages were compared, for this reason. */
+type Compared = Pick<Step, 'reason'>
+
 /** Where the first step begins. `notBefore`: milliseconds since 1970 of the newest backup of the chain. */
 export type Start = Base & { readonly notBefore: number }
 
@@ -32,7 +35,9 @@ export class Captured {
   /** So many of the first steps are in a committed backup. */
   #committed = 0
   /** End of what was written last, which may be in a backup that is committed just now. */
-  #written: { to: number; capturedAt: number } | undefined
+  #written: { to: number; capturedAt: number; compared?: Compared | undefined } | undefined
+  /** The last comparison that found nothing, if there was one since the last committed backup. */
+  #compared: Compared | undefined
   #table: PageTable
   /** As of the last committed backup: what is compared with when the rest cannot be kept. */
   #committedTable: PageTable
@@ -121,7 +126,10 @@ export class Captured {
     this.#lastLookAt = capturedAt
     this.#lastMark = mark
     const commits = this.#store.openCommits
-    if (commits === 0) return
+    if (commits === 0) {
+      if (how === 'comparison') this.#compared = { ...(reason !== undefined && { reason }) }
+      return
+    }
     const firstCommit = this.lastCommit + 1
     this.#store.endStep({
       lookedAt,
@@ -189,15 +197,17 @@ export class Captured {
       const capturedAt = until
         ? Math.max(this.#committedAt, Math.min(until.consistentAt, this.#lastLookAt))
         : this.#lastLookAt
-      this.#written = { to, capturedAt }
+      this.#written = { to, capturedAt, compared: this.#compared }
       const mark = this.isPending ? this.#steps[from - 1]?.mark : this.#lastMark
       const { state } = this.#committedTable
-      const step = emptyStep({ capturedAt, state, lastCommit: this.#committedCommit, ...(mark && { mark }) })
+      const how = this.#compared ? 'comparison' : 'log'
+      const told = { capturedAt, how, ...this.#compared, ...(mark && { mark }) } as const
+      const step = emptyStep({ ...told, state, lastCommit: this.#committedCommit })
       const sent = await writeEmptyLog(path, compression, step, this.#table.pageSize)
       return { ...sent, log: logOf([step]) }
     }
     const steps = this.#steps.slice(from, to)
-    this.#written = { to, capturedAt: (steps.at(-1) as Step).capturedAt }
+    this.#written = { to, capturedAt: (steps.at(-1) as Step).capturedAt, compared: this.#compared }
     const log = logOf(steps)
     const { plain, stored } = await this.#store.write(path, compression, { from, to })
     return { plain, stored, log }
@@ -206,7 +216,9 @@ export class Captured {
   /** What was written last is in a committed backup. */
   committed(): void {
     if (!this.#written) return
-    const { to, capturedAt } = this.#written
+    const { to, capturedAt, compared } = this.#written
+    // One that came while it was written is for the next backup.
+    if (this.#compared === compared) this.#compared = undefined
     this.#replay(this.#committedTable, to)
     if (to > this.#committed) this.#committedCommit = (this.#steps[to - 1] as Step).lastCommit
     this.#committedAt = capturedAt

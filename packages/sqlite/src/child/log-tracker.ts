@@ -162,7 +162,9 @@ export class LogTracker {
     if (!this.#follow || this.#mustCompare !== undefined) return this.#mustCompare ?? this.#file.whyNoLog(opened)
     if (this.#compared?.version === versionOf(opened.source)) {
       const now = this.#clock.now()
-      this.#captured.endStep(this.#captured.table.state, { lookedAt: now, capturedAt: now, how: 'log' })
+      const reason = this.#file.whyNoLog(opened)
+      const looked = { lookedAt: now, capturedAt: now, how: 'comparison', reason } as const
+      this.#captured.endStep(this.#captured.table.state, looked)
       return undefined
     }
     if (!urgent && this.#compared && performance.now() < this.#compared.restUntilMs) return undefined
