@@ -5,7 +5,7 @@ import { assertRestores, following, loggedIn, manifestOf, newest, RARELY, warnin
 import { scenario } from './support/scenario.ts'
 
 describe('each committed log', () => {
-  test('takes few calls of a storage, and one listing of locks and one of new chains', async () => {
+  test('takes ten calls of a storage, with one listing of locks and one of new chains', async () => {
     const all = scenario(3)
     const { first } = all
     const one = { plan: all.planWith({ destinations: [first] }) }
@@ -23,6 +23,7 @@ describe('each committed log', () => {
           expect(calls).toEqual([
             expect.stringMatching(/^put lock-/),
             'list lock-',
+            'stat manifest.json',
             'list ',
             expect.stringMatching(/^put books_backup_.*\.zst$/),
             expect.stringMatching(/^stat books_backup_/),

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { collect } from '../../testing/src/index.ts'
-import { createBackup, listBackups, restoreBackup } from '../src/index.ts'
+import { createBackup, listBackups, recoveryWindow, restoreBackup } from '../src/index.ts'
 import { assertRestores, following, manifestOf, newest, RARELY, warningsIn } from './support/following.ts'
 import { scenario } from './support/scenario.ts'
 import { codeOf } from './support/text.ts'
@@ -110,8 +110,26 @@ describe('a restore over the live database', () => {
   })
 })
 
-describe('logs that somebody else changed', () => {
-  test('by removing the newest: the source is begun anew where they end now', async () => {
+describe('a chain that somebody else changed', () => {
+  test('by removing all of it: a full is made at once', async () => {
+    const all = scenario(3)
+    await following(
+      all,
+      async (followed) => {
+        all.source.append('removed')
+        await followed.flush()
+        for (const storage of [all.first, all.second])
+          for (const { key } of await collect(storage.list('books/2'))) await storage.delete(key)
+        all.source.append('one')
+        await followed.flush()
+        expect((await newest(all))?.kind).toBe('full')
+      },
+      RARELY,
+    )
+    await assertRestores(all, 'copy')
+  })
+
+  test('by removing its newest log: the source is begun anew where they end now, at once', async () => {
     const all = scenario(3)
     await following(
       all,
@@ -123,9 +141,13 @@ describe('logs that somebody else changed', () => {
           for (const { key } of await collect(storage.list(`books/${id}/`))) await storage.delete(key)
         all.source.append('two')
         await followed.flush()
+        all.source.append('three')
+        await followed.flush()
       },
-      { ...RARELY, parts: { relistMs: 0 } },
+      RARELY,
     )
+    const { chains } = await recoveryWindow(all.plan)
+    expect(chains.map(({ gaps }) => gaps)).toEqual([[]])
     await assertRestores(all, 'copy')
   })
 })

@@ -1,7 +1,7 @@
 import { readCatalog } from '../catalog.ts'
 import type { BackupBase } from '../contracts/adapter.ts'
 import { BackupError } from '../errors.ts'
-import { chainEnd, meaningOf, planPrefix } from '../layout.ts'
+import { chainEnd, manifestKey, meaningOf, planPrefix } from '../layout.ts'
 import { openBackup } from '../open-backup.ts'
 import type { Destination } from '../plan.ts'
 import { findBase } from './find-base.ts'
@@ -13,7 +13,8 @@ export type LogStart = Start & { readonly kind: 'log'; readonly chain: string; r
 
 /**
  * The chain that is followed, kept in memory: a log each second cannot list the whole catalogue each time. It is listed
- * anew every `relistMs`; in between a listing of what is behind it finds fulls that somebody else made.
+ * anew every `relistMs`; in between a look at its newest backup finds that it was removed, and a listing of what is
+ * behind the chain finds fulls that somebody else made.
  */
 export class FollowedChain {
   readonly #work: Work
@@ -107,8 +108,11 @@ export class FollowedChain {
   async #mustList(): Promise<boolean> {
     if (this.#listedMs === undefined || this.#nowMs() - this.#listedMs >= this.#relistMs) return true
     const { plan } = this.#work
-    const { chain } = this.start
+    const { chain, base, without } = this.start
     const home = lockHome(plan) as Destination
+    const previous = manifestKey(plan.name, base.previous.manifest.id)
+    // A merged log may have taken its place. Or somebody removed it: what was built on it could not be restored.
+    if (!without?.has(home.name) && !(await home.storage.stat(previous))) return true
     // Whoever makes a full holds the write lock, so there is none half made; its name sorts after all that were there.
     for await (const { key } of home.storage.list(planPrefix(plan.name), { after: chainEnd(plan.name, chain) })) {
       const meaning = meaningOf(plan.name, key)
