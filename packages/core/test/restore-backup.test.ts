@@ -223,6 +223,9 @@ describe('restoreBackup', () => {
     const { recovery } = await restoreBackup(careful, { at, to: 'then' })
     expect(recovery.backups.map(({ kind }) => kind)).toEqual(['full', 'log', 'log'])
     expect(scene.source.entries('then')).toEqual(made[2]?.state)
+    // As verifications do, in each destination by what it holds itself.
+    const { destinations } = await verifyBackup(careful, { id: made[3]?.id as string, level: 'restored' })
+    expect(destinations.map(({ passed }) => passed)).toEqual([true, true])
     for (const storage of [scene.first, scene.second])
       for (const key of await keysOf(storage, `books/${made[3]?.id}/`)) await storage.delete(key)
     // Without it there is none that leads over the differential.

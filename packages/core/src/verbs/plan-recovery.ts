@@ -45,6 +45,9 @@ export interface RecoveryPlan {
  * moment: to the transaction where the engine's log backups allow it, to the last moment that was captured where they
  * hold such, else the last backup before.
  *
+ * `restoreBackup` and `verifyBackup` use the same. Only where an adapter then finds that a differential leads past what is
+ * wanted they use logs instead of it, where these lead as far; `recovery` in the result of a restore tells it.
+ *
  * @throws `BACKUP_NOT_FOUND`, `POINT_UNREACHABLE`, `MANIFEST_DAMAGED`, `OPTIONS_INVALID`
  *
  * @example

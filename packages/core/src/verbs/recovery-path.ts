@@ -127,9 +127,21 @@ async function walkChain(
     if (!lost && comparePositions((through.path.at(-1) as Manifest).position.end, stop) >= 0) return through
   }
   const { lost, ...through } = await walkLogs(adapter, from, base, { at, isBefore }, manifests)
+  const last = through.path.at(-1) as Manifest
+  if (at && last.kind === 'log' && base.some((one) => isMisdated(adapter, one))) {
+    const logs = await walkLogs(adapter, from, base.slice(0, 1), { at, isBefore }, manifests)
+    if (!logs.lost && comparePositions((logs.path.at(-1) as Manifest).position.end, last.position.end) >= 0) return logs
+  }
   if (lost) throw lost
   return through
 }
+
+/**
+ * Whether a differential was made while the clock was put back: then it may hold what was committed after its time.
+ * Where it is among the captured moments of logs is not known from its position.
+ */
+const isMisdated = ({ pointInTime }: BackupAdapter, { kind, consistentAt, finishedAt }: Manifest): boolean =>
+  pointInTime === 'captured' && kind === 'differential' && finishedAt < consistentAt
 
 /** Logs after `base`; `lost` when one that cannot be read might have led further. */
 async function walkLogs(

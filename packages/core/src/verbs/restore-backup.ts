@@ -68,17 +68,8 @@ export async function restoreBackup(plan: BackupPlan, options: RestoreBackupOpti
       for (const warning of planned.warnings) work.warn(warning)
       const last = planned.backups.at(-1)
       work.emit({ type: 'started', ...(last && { backupId: last.id, kind: last.kind }) })
-      const stage = async (recovery: RecoveryPlan) => ({
-        recovery,
-        ...(await stageRecovery(work, recovery, target, signal, evenIfInUse)),
-      })
-      const { recovery, staged, destination } = await stage(planned).catch(async (error: unknown) => {
-        // Only the adapter can see that a differential leads past what is wanted; logs lead to all that it holds.
-        if (!(error instanceof BackupError) || error.code !== 'POINT_UNREACHABLE') throw error
-        const other = await withoutDifferential(plan, asked, planned).catch(() => undefined)
-        if (!other) throw error
-        return stage(other)
-      })
+      const staging = { asked, planned, target, evenIfInUse }
+      const { recovery, staged, destination } = await stageRecovery(work, staging, signal)
       try {
         const ctx = work.adapterContext('checking', signal)
         const findings = [...(await staged.check(ctx))]
@@ -136,14 +127,44 @@ export async function undoRestore(
   })
 }
 
-/** Builds the restored database beside the target, from the first destination whose bytes are whole. */
-export async function stageRecovery(
+/** What is staged, and where. */
+interface Staging {
+  readonly asked: RecoveryTarget
+  /** What {@link planRecovery} made of it. */
+  readonly planned: RecoveryPlan
+  readonly target: RestoreTarget
+  readonly evenIfInUse?: boolean
+}
+
+interface Staged {
+  /** What was used in the end. */
+  readonly recovery: RecoveryPlan
+  readonly staged: StagedRestore
+  readonly destination: string
+  readonly readBytes: number
+}
+
+/**
+ * Builds the restored database beside the target, from the first destination whose bytes are whole. Only the adapter can
+ * see that a differential leads past what is wanted: then by logs alone, which lead to all that it holds.
+ */
+export async function stageRecovery(work: Work, staging: Staging, signal: AbortSignal): Promise<Staged> {
+  try {
+    return await stageAs(work, staging, staging.planned, signal)
+  } catch (error) {
+    if (!(error instanceof BackupError) || error.code !== 'POINT_UNREACHABLE') throw error
+    const other = await withoutDifferential(work.plan, staging.asked, staging.planned).catch(() => undefined)
+    if (!other) throw error
+    return stageAs(work, staging, other, signal)
+  }
+}
+
+async function stageAs(
   work: Work,
+  { target, evenIfInUse = false }: Staging,
   recovery: RecoveryPlan,
-  target: RestoreTarget,
   signal: AbortSignal,
-  evenIfInUse = false,
-): Promise<{ staged: StagedRestore; destination: string; readBytes: number }> {
+): Promise<Staged> {
   const { plan, warn } = work
   const foreign = recovery.backups.find((manifest) => manifest.engine.name !== plan.adapter.engine)
   if (foreign) {
@@ -169,7 +190,7 @@ export async function stageRecovery(
         evenIfInUse,
       }
       const staged = await plan.adapter.restore(request, work.adapterContext('staging', signal))
-      return { staged, destination: name, readBytes: bytes }
+      return { recovery, staged, destination: name, readBytes: bytes }
     } catch (thrown) {
       throwIfAborted(signal)
       const error = toBackupError(thrown, 'INTERNAL', `Restoring from ${name} failed`)

@@ -193,18 +193,24 @@ async function verifyRestored(
   checks: readonly RestoreCheck[],
   signal: AbortSignal,
 ): Promise<Finding[]> {
-  const recovery = await planRecovery(work.plan, { id: manifest.id })
-  const here = { ...recovery, destinations: recovery.destinations.filter((name) => name === destination.name) }
-  if (here.destinations.length === 0) {
+  const asked = { id: manifest.id }
+  const recovery = await planRecovery(work.plan, asked)
+  if (!recovery.destinations.includes(destination.name)) {
     throw new BackupError(
       'BACKUP_NOT_FOUND',
       `${destination.name} does not hold every backup that ${manifest.id} depends on.`,
     )
   }
-  const { staged, readBytes } = await stageRecovery(work, here, { kind: 'scratch' }, signal)
+  const planned = { ...recovery, destinations: [destination.name] }
+  const here = { ...work, plan: { ...work.plan, destinations: [destination] } }
+  const { staged, readBytes, ...used } = await stageRecovery(
+    here,
+    { asked, planned, target: { kind: 'scratch' } },
+    signal,
+  )
   try {
     const findings: Finding[] = []
-    const everythingRead = readBytes === recovery.plainBytes && work.plan.verifiers.length === 0
+    const everythingRead = readBytes === used.recovery.plainBytes && work.plan.verifiers.length === 0
     if (everythingRead) {
       findings.push({ check: 'decoded', severity: 'ok', message: 'Every member decodes to what was backed up.' })
     } else {
