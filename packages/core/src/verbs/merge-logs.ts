@@ -48,7 +48,10 @@ export interface MergeResult {
   readonly merged: readonly MergedLog[]
   /** Ids of the logs that were removed because a merged one stands for them. */
   readonly removed: readonly string[]
-  /** Ids of those that still have to be: something was being read from the plan. The next call removes them. */
+  /**
+   * Ids of those that still have to be: something was being read from the plan, or the merged one was damaged. The next
+   * call removes them.
+   */
   readonly waiting: readonly string[]
 }
 
@@ -56,7 +59,8 @@ export interface MergeResult {
  * Makes few large log backups of many small ones, so that recoveries stay fast and listings short.
  *
  * A merged log is stored first, then what it was made of is removed: at every moment every state can be restored that
- * could be before, but for moments that are older than `everyMoment`. Logs of chains on hold are left alone, as are those
+ * could be before, but for moments that are older than `everyMoment`. A merged log that does not read back as it was
+ * written is mended first, from another destination or from what it was made of. Logs of chains on hold are left alone, as are those
  * that a required destination lacks. Works on the newest chain, and on older ones when they have become older than
  * `everyMoment` as a whole.
  *

@@ -1,12 +1,11 @@
 import { listDestination } from '../catalog.ts'
 import type { CatalogEntry, Manifest } from '../contracts/backup.ts'
 import { BackupError, throwIfAborted, toBackupError } from '../errors.ts'
-import { memberKey } from '../layout.ts'
 import type { ManifestReader } from '../manifest-reader.ts'
-import { checkStored } from '../pipeline/member.ts'
 import type { Destination } from '../plan.ts'
 import type { ChainOfLogs } from './find-merges.ts'
 import { type Forget, forgetLast } from './forget-backup.ts'
+import { damageIn, mendMerged } from './mend-merged.ts'
 import { supersededLogs } from './plan-merges.ts'
 import { removeBackups } from './remove-backups.ts'
 import { type Work, withLock } from './run.ts'
@@ -18,7 +17,7 @@ export interface Removal {
 
 /**
  * Removes the logs for which merged ones stand, in each destination by what it holds itself, once what stands for them
- * has been read back from there. Does not wait for restores that may be reading them.
+ * has been read back from there; mends what reads back damaged. Does not wait for restores that may be reading them.
  */
 export async function removeSuperseded(
   work: Work,
@@ -71,8 +70,15 @@ async function removeFrom(
     const superseded = supersededLogs(plan.adapter, logs)
     const whole = new Set<string>()
     for (const id of new Set(superseded.values())) {
+      const damage = await damageIn(destination, plan.name, id, signal)
+      if (!damage) {
+        whole.add(id)
+        continue
+      }
       const log = logs.find((one) => one.id === id) as Manifest
-      if (await isWhole(work, destination, log, signal)) whole.add(id)
+      const entry = entries.find((one) => one.id === id) as CatalogEntry
+      const inputs = logs.filter((one) => superseded.get(one.id) === id)
+      await mendMerged(work, { at: destination, log, entry, damage, inputs }, forget, signal)
     }
     going.push(...entries.filter(({ id }) => whole.has(superseded.get(id) ?? '')))
   }
@@ -83,23 +89,4 @@ async function removeFrom(
     signal,
   )
   return going.map(({ id }) => id)
-}
-
-async function isWhole(
-  { warn }: Work,
-  { name, storage }: Destination,
-  log: Manifest,
-  signal: AbortSignal,
-): Promise<boolean> {
-  try {
-    for (const member of log.members) {
-      await checkStored(member, await storage.get(memberKey(log.plan, log.id, member.file), { signal }), () => {})
-    }
-    return true
-  } catch (thrown) {
-    throwIfAborted(signal)
-    const error = toBackupError(thrown, 'STORAGE_FAILED', 'It cannot be read')
-    warn(`${log.id} in ${name} cannot stand for the logs that it was made of: ${error.message}`, error.code)
-    return false
-  }
 }
