@@ -1,8 +1,6 @@
-import type { ChildProcess } from 'node:child_process'
 import { readdir } from 'node:fs/promises'
-import type { Socket } from 'node:net'
 import type { AdapterContext, BackupAdapter, JsonValue } from '@taskflow-backup/core'
-import { type AdapterInstance, adapterCases, runCases } from '@taskflow-backup/testing'
+import { type AdapterInstance, adapterCases, runCases, spawnToKill } from '@taskflow-backup/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { Databases, startSharedServer, whyNoLogical } from './support/databases.ts'
 import { PASSWORD, type TestServer } from './support/server.ts'
@@ -32,7 +30,7 @@ async function create(): Promise<AdapterInstance> {
     backup(request, ctx) {
       if (!failing) return real.backup(request, inFolder(ctx))
       failing = false
-      return real.backup(request, { ...inFolder(ctx), spawn: spawnToKill(ctx) })
+      return real.backup(request, { ...inFolder(ctx), spawn: spawnToKill(ctx.spawn) })
     },
     restore: (request, ctx) => real.restore(request, inFolder(ctx)),
   }
@@ -62,18 +60,4 @@ async function create(): Promise<AdapterInstance> {
       `)
     },
   }
-}
-
-/** Ends the child as soon as something has come out of it. */
-function spawnToKill(ctx: AdapterContext): AdapterContext['spawn'] {
-  const spawn = (...args: Parameters<AdapterContext['spawn']>): ChildProcess => {
-    const child = ctx.spawn(...args)
-    const output = child.stdio[3] as Socket
-    const timer = setInterval(() => {
-      if (output.bytesRead > 0) child.kill('SIGKILL')
-    }, 1)
-    child.once('exit', () => clearInterval(timer))
-    return child
-  }
-  return spawn as AdapterContext['spawn']
 }

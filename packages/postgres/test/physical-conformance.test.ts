@@ -1,9 +1,7 @@
-import type { ChildProcess } from 'node:child_process'
 import { open, readdir } from 'node:fs/promises'
-import type { Socket } from 'node:net'
 import { join } from 'node:path'
-import type { AdapterContext, BackupAdapter } from '@taskflow-backup/core'
-import { type AdapterInstance, adapterCases, runCases } from '@taskflow-backup/testing'
+import type { BackupAdapter } from '@taskflow-backup/core'
+import { type AdapterInstance, adapterCases, runCases, spawnToKill } from '@taskflow-backup/testing'
 import { describe, test } from 'vitest'
 import { postgres } from '../src/index.ts'
 import { postmastersBelow } from '../src/server/postmaster.ts'
@@ -56,7 +54,7 @@ class Subject {
       backup: (request, ctx) => {
         if (!this.failing) return real.backup(request, ctx)
         this.failing = false
-        return real.backup(request, { ...ctx, spawn: this.#spawnToKill(ctx) })
+        return real.backup(request, { ...ctx, spawn: spawnToKill(ctx.spawn, () => server.stop('SIGKILL')) })
       },
       // What the app's operator does: the live server is stopped while it is replaced.
       restore: async (request, ctx) => {
@@ -76,22 +74,6 @@ class Subject {
         return real.undo(record, ctx)
       },
     }
-  }
-
-  /** Kills the server as soon as something of a backup has arrived. */
-  #spawnToKill(ctx: AdapterContext): AdapterContext['spawn'] {
-    const spawn = (...args: Parameters<AdapterContext['spawn']>): ChildProcess => {
-      const child = ctx.spawn(...args)
-      const output = child.stdio[3] as Socket
-      const timer = setInterval(() => {
-        if (output.bytesRead === 0) return
-        clearInterval(timer)
-        void this.server.stop('SIGKILL')
-      }, 1)
-      child.once('exit', () => clearInterval(timer))
-      return child
-    }
-    return spawn as AdapterContext['spawn']
   }
 
   async leftovers(): Promise<string[]> {

@@ -1,3 +1,4 @@
+export { spawnToKill } from './adapter/spawn-to-kill.ts'
 export type { AdapterInstance, AdapterSubject } from './adapter/subject.ts'
 export { adapterCases } from './adapter-cases.ts'
 export { brokenStream, collect, patterned, readAll, streamOf } from './bytes.ts'

@@ -1,10 +1,8 @@
-import type { ChildProcess } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { AdapterContext, BackupAdapter } from '@taskflow-backup/core'
-import type { AdapterInstance } from '@taskflow-backup/testing'
+import type { BackupAdapter } from '@taskflow-backup/core'
+import { type AdapterInstance, spawnToKill } from '@taskflow-backup/testing'
 import Database from 'better-sqlite3'
 import { sqlite } from '../../src/index.ts'
 import { addTask, createTasks } from './tasks.ts'
@@ -24,7 +22,7 @@ export async function create(journalMode: 'wal' | 'delete'): Promise<AdapterInst
     backup(request, ctx) {
       if (!failing) return real.backup(request, ctx)
       failing = false
-      return real.backup(request, { ...ctx, spawn: spawnToKill(ctx) })
+      return real.backup(request, { ...ctx, spawn: spawnToKill(ctx.spawn) })
     },
   }
   const stateOf = async (location: unknown): Promise<unknown> => {
@@ -62,18 +60,4 @@ export async function create(journalMode: 'wal' | 'delete'): Promise<AdapterInst
       await writeFile(file, bytes.fill(0x5a, 4096, 8192))
     },
   }
-}
-
-/** Ends the child as soon as something has come out of it. */
-function spawnToKill(ctx: AdapterContext): AdapterContext['spawn'] {
-  const spawn = (...args: Parameters<AdapterContext['spawn']>): ChildProcess => {
-    const child = ctx.spawn(...args)
-    const output = child.stdio[3] as Socket
-    const timer = setInterval(() => {
-      if (output.bytesRead > 0) child.kill('SIGKILL')
-    }, 1)
-    child.once('exit', () => clearInterval(timer))
-    return child
-  }
-  return spawn as AdapterContext['spawn']
 }
