@@ -2,7 +2,8 @@ import { BackupError, type BackupRequest, type Manifest } from '@taskflow-backup
 import { type MssqlDetails, readDetails } from './details.ts'
 import { type MadeRow, toPosition } from './history.ts'
 import { comparePositions } from './lsn.ts'
-import type { DatabaseFactsRow, PermissionsRow } from './statements/queries.ts'
+import type { DatabaseFactsRow } from './statements/queries/databases.ts'
+import type { PermissionsRow } from './statements/queries/server.ts'
 
 // Whether a differential or a log continues its chain. Asked before the server makes it, because a log backup that
 // nobody keeps is a hole in the log; and once more of what it made, because somebody else may have been quicker.

@@ -1,7 +1,12 @@
 import { BackupError, type BackupKind } from '@taskflow-backup/core'
 import { formatPosition, parseLsn } from './lsn.ts'
 import type { SqlSession } from './session.ts'
-import { HISTORY_BY_NAME, HISTORY_DEVICES, type HistoryDeviceRow, type HistoryRow } from './statements/queries.ts'
+import {
+  HISTORY_BY_NAME,
+  HISTORY_DEVICES,
+  type HistoryDeviceRow,
+  type HistoryRow,
+} from './statements/queries/history.ts'
 
 /** What msdb tells about a backup that was just made; LSNs are 25 digits. */
 export interface MadeRow {

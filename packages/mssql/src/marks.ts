@@ -2,7 +2,7 @@ import { BackupError } from '@taskflow-backup/core'
 import { toPosition } from './history.ts'
 import { parseLsn } from './lsn.ts'
 import type { SqlSession } from './session.ts'
-import { LOG_MARKS, type LogMarkRow } from './statements/queries.ts'
+import { LOG_MARKS, type LogMarkRow } from './statements/queries/history.ts'
 
 /** A transaction that was begun WITH MARK, in a log backup. */
 export interface LogMark {

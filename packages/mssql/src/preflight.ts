@@ -2,15 +2,9 @@ import { BackupError, type BackupKind } from '@taskflow-backup/core'
 import type { CheckedOptions } from './options.ts'
 import type { ServerFacts } from './server-facts.ts'
 import type { SqlSession } from './session.ts'
-import {
-  type DatabaseFactsRow,
-  type HistoryRow,
-  LATEST_HISTORY,
-  PERMISSIONS,
-  type PermissionsRow,
-  VOLUME_SPACE,
-  type VolumeRow,
-} from './statements/queries.ts'
+import { type DatabaseFactsRow, VOLUME_SPACE, type VolumeRow } from './statements/queries/databases.ts'
+import { type HistoryRow, LATEST_HISTORY } from './statements/queries/history.ts'
+import { PERMISSIONS, type PermissionsRow } from './statements/queries/server.ts'
 import { onServer } from './transfer/names.ts'
 
 const S3_MAJOR = 16

@@ -6,11 +6,8 @@ import {
   DATABASE_FILES,
   type DatabaseFactsRow,
   type DatabaseFileRow,
-  SERVER_CLOCK,
-  SERVER_FACTS,
-  type ServerClockRow,
-  type ServerFactsRow,
-} from './statements/queries.ts'
+} from './statements/queries/databases.ts'
+import { SERVER_CLOCK, SERVER_FACTS, type ServerClockRow, type ServerFactsRow } from './statements/queries/server.ts'
 
 /** What a server is and can do. */
 export interface ServerFacts extends ServerFactsRow {

@@ -3,7 +3,7 @@ import type { ScannedFile } from './jobs.ts'
 import type { CheckedOptions } from './options.ts'
 import type { ServerFacts } from './server-facts.ts'
 import type { SqlSession } from './session.ts'
-import { FILE_BYTES, type FileBytesRow } from './statements/queries.ts'
+import { FILE_BYTES, type FileBytesRow } from './statements/queries/files.ts'
 import { headerStatement, verifyStatement } from './statements/restore.ts'
 import type { Delivery } from './transfer/delivery.ts'
 

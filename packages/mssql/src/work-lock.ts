@@ -1,6 +1,6 @@
 import { BackupError } from '@taskflow-backup/core'
 import type { SqlSession } from './session.ts'
-import { type AppLockRow, type AppLockTestRow, TAKE_APP_LOCK, TEST_APP_LOCK } from './statements/queries.ts'
+import { type AppLockRow, type AppLockTestRow, TAKE_APP_LOCK, TEST_APP_LOCK } from './statements/queries/server.ts'
 import { lockNameOf } from './transfer/names.ts'
 
 /** Shows others that this work lives, and that its files and databases are not left-overs: for as long as the session lives. */

@@ -7,7 +7,7 @@ import {
   renameDatabaseStatement,
   singleUserStatement,
 } from '../src/statements/database.ts'
-import * as queries from '../src/statements/queries.ts'
+import * as queries from './support/all-queries.ts'
 import { BACKUPS, PASSWORD } from './support/engine/bench.ts'
 import { connectTo } from './support/engine/client.ts'
 import { error } from './support/engine/errors.ts'

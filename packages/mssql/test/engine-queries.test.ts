@@ -1,13 +1,13 @@
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import * as queries from '../src/statements/queries.ts'
 import {
   LOADED_BYTES,
   LOADED_PIECE,
   loadFileStatement,
   UNLOAD_STATEMENT,
 } from '../src/transfer/read-back-statements.ts'
+import * as queries from './support/all-queries.ts'
 import { BACKUPS, engineBench } from './support/engine/bench.ts'
 import { useBench } from './support/engine/use-bench.ts'
 

@@ -3,7 +3,6 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type BackupStatement, backupStatement } from '../src/statements/backup.ts'
 import * as database from '../src/statements/database.ts'
-import * as queries from '../src/statements/queries.ts'
 import {
   fileListStatement,
   headerStatement,
@@ -12,6 +11,7 @@ import {
   restoreStatement,
   verifyStatement,
 } from '../src/statements/restore.ts'
+import * as queries from './support/all-queries.ts'
 import { tokens } from './support/tsql-tokens.ts'
 
 const GOLDEN = join(import.meta.dirname, 'golden')

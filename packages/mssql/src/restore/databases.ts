@@ -6,7 +6,7 @@ import {
   restrictedUserStatement,
   singleUserStatement,
 } from '../statements/database.ts'
-import type { DatabaseFactsRow } from '../statements/queries.ts'
+import type { DatabaseFactsRow } from '../statements/queries/databases.ts'
 import { findDatabase } from './target.ts'
 import type { RestoreWork } from './work.ts'
 

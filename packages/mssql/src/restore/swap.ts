@@ -6,7 +6,7 @@ import {
   singleUserStatement,
   useStatement,
 } from '../statements/database.ts'
-import type { DatabaseFactsRow } from '../statements/queries.ts'
+import type { DatabaseFactsRow } from '../statements/queries/databases.ts'
 import { giveBackAccess, insist } from './databases.ts'
 import { keptDatabaseName, parseKeptName } from './names.ts'
 import { assertReplaceable, findDatabase, refuseSessions } from './target.ts'

@@ -5,7 +5,7 @@ import type { CheckedOptions } from '../options.ts'
 import { readPermissions } from '../preflight.ts'
 import type { ServerFacts } from '../server-facts.ts'
 import type { SqlSession } from '../session.ts'
-import { DATABASE_FACTS, type DatabaseFactsRow, SESSIONS_OF, type SessionRow } from '../statements/queries.ts'
+import { DATABASE_FACTS, type DatabaseFactsRow, SESSIONS_OF, type SessionRow } from '../statements/queries/databases.ts'
 import { isDatabaseName, isSystemDatabase } from './names.ts'
 import { readTarget, type StopPoint } from './stop-point.ts'
 

@@ -1,7 +1,7 @@
 import { BackupError } from '@taskflow-backup/core'
 import type { SqlSession } from '../session.ts'
 import { deleteFileStatement } from '../statements/database.ts'
-import { FILE_EXISTS, FILE_EXISTS_2016, type FileExistsRow } from '../statements/queries.ts'
+import { FILE_EXISTS, FILE_EXISTS_2016, type FileExistsRow } from '../statements/queries/files.ts'
 
 /** What the server sees at a path. Undefined when the login may not ask. */
 export async function lookOnServer(session: SqlSession, path: string): Promise<FileExistsRow | undefined> {

@@ -1,7 +1,7 @@
 import { BackupError } from '@taskflow-backup/core'
 import { serverErrorsOf } from '../errors.ts'
 import type { SqlSession } from '../session.ts'
-import { OWN_FILES, type OwnFileRow } from '../statements/queries.ts'
+import { OWN_FILES, type OwnFileRow } from '../statements/queries/files.ts'
 import { headerStatement } from '../statements/restore.ts'
 import { isWorkDead } from '../work-lock.ts'
 import { keptWorkIdOf, onServer, workIdOf } from './names.ts'

@@ -16,7 +16,7 @@ import {
 } from '@taskflow-backup/core'
 import { expect } from 'vitest'
 import { type MssqlOptions, mssql } from '../../src/index.ts'
-import { SERVER_CLOCK, type ServerClockRow } from '../../src/statements/queries.ts'
+import { SERVER_CLOCK, type ServerClockRow } from '../../src/statements/queries/server.ts'
 import { databasesOf, FIRST_TITLE, locksLeft, type ServerUnderTest, TIME_ZONE } from './server-under-test.ts'
 
 // What is done with a server under test, whatever it runs in. The caller drops the databases.

@@ -4,7 +4,7 @@ import { fail } from '../errors.ts'
 import type { Execution } from '../execution.ts'
 import { normalised } from '../text.ts'
 
-/** Answers to the texts of `src/statements/queries.ts`, each recognised by its whole text. */
+/** Answers to the texts of `src/statements/queries`, each recognised by its whole text. */
 export interface Query<Row> {
   readonly columns: { readonly [column in keyof Row]-?: ColumnType }
   rows(run: Execution, ask: Ask): readonly Row[]

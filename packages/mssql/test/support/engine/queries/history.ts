@@ -1,5 +1,5 @@
-import type * as Rows from '../../../../src/statements/queries.ts'
-import * as texts from '../../../../src/statements/queries.ts'
+import type * as Rows from '../../all-queries.ts'
+import * as texts from '../../all-queries.ts'
 import { isoText } from '../clock.ts'
 import { historyRow } from '../history.ts'
 import { answer, type Query } from './answer.ts'

@@ -1,5 +1,5 @@
-import type * as Rows from '../../../../src/statements/queries.ts'
-import * as texts from '../../../../src/statements/queries.ts'
+import type * as Rows from '../../all-queries.ts'
+import * as texts from '../../all-queries.ts'
 import type { Disk } from '../disk.ts'
 import { fail } from '../errors.ts'
 import type { Execution } from '../execution.ts'
