@@ -1,34 +1,12 @@
-import {
-  type AdapterContext,
-  BackupError,
-  type BackupFacts,
-  type BackupRequest,
-  type LogSource,
-  type Member,
-} from '@taskflow-backup/core'
+import { BackupError, type LogSource } from '@taskflow-backup/core'
+import { type MemberSettings, writeBackup } from './ledger-backup.ts'
+import type { LedgerDatabases } from './ledger-databases.ts'
 import { type LedgerEntry, type LedgerPosition, parsePosition } from './ledger-format.ts'
 
-/** One ledger: what is live, or at a place. */
-export interface Database {
-  readonly timeline: number
-  readonly entries: LedgerEntry[]
-  /** Log backups can only begin here or later. */
-  logFloor: number
-}
-
-/** What goes into one backup: the entries after `begin`. */
-export interface LedgerContent {
-  readonly timeline: number
-  readonly begin: number
-  readonly entries: readonly LedgerEntry[]
-  readonly consistentAt: Date
-}
-
 /** The engine, as one who follows its log sees it. */
-export interface FollowedLedger {
-  live(): Database
+export interface FollowedLedger extends Pick<MemberSettings, 'entriesPerMember'> {
+  readonly databases: Pick<LedgerDatabases, 'live'>
   now(): Date
-  write(request: BackupRequest, ctx: AdapterContext, content: LedgerContent): AsyncGenerator<Member, BackupFacts, void>
 }
 
 export interface LedgerFollower {
@@ -45,6 +23,7 @@ export function ledgerFollower(
   onEnd: () => void,
 ): LedgerFollower {
   const { timeline } = since
+  const settings = { entriesPerMember: engine.entriesPerMember }
   /** Everything up to here is committed; `captured` is what follows. */
   let begin = since.sequence
   let captured: LedgerEntry[] = []
@@ -64,7 +43,7 @@ export function ledgerFollower(
   const look = (): void => {
     lookedAt = engine.now()
     lookedMs = performance.now()
-    const database = engine.live()
+    const database = engine.databases.live()
     if (database.timeline !== timeline) unusable = new BackupError('BASE_UNUSABLE', 'The ledger was restored.')
     else {
       const added = database.entries.slice(begin + captured.length)
@@ -108,11 +87,13 @@ export function ledgerFollower(
       if (unusable) throw unusable
       const full = until && parsePosition(until.position.end)
       if (!full || full.timeline !== timeline) {
-        return yield* engine.write(request, ctx, { timeline, begin, entries: captured.slice(), consistentAt: lookedAt })
+        const content = { timeline, begin, entries: captured.slice(), consistentAt: lookedAt }
+        return yield* writeBackup(request, ctx, content, settings)
       }
       look()
       const entries = captured.filter(({ sequence }) => sequence <= full.sequence)
-      return yield* engine.write(request, ctx, { timeline, begin, entries, consistentAt: new Date(until.consistentAt) })
+      const content = { timeline, begin, entries, consistentAt: new Date(until.consistentAt) }
+      return yield* writeBackup(request, ctx, content, settings)
     },
     async committed({ position }) {
       assertAlive()
@@ -133,7 +114,7 @@ export function ledgerFollower(
       return {
         pendingBytes: captured.reduce((sum, { text }) => sum + text.length, 0),
         pendingMs: captured.length > 0 ? nowMs - pendingSince : 0,
-        logBytes: engine.live().entries.length,
+        logBytes: engine.databases.live().entries.length,
         capturedMsAgo: nowMs - lookedMs,
       }
     },
