@@ -9,12 +9,10 @@ import { LentBody } from '../pipeline/lent-body.ts'
 import { bodyPieces, release } from './body.ts'
 import { errnoOf, isMissing, storageError } from './file-errors.ts'
 import { listFolder } from './folder-listing.ts'
+import { makeFolders, removeEmptyFolders, syncFolder } from './folders.ts'
+import { gatherWrites, writeAll } from './gather-writes.ts'
 import { assertKey, assertPrefix } from './key.ts'
 
-/** Larger writes stall on first-touched page cache. */
-const WRITE_BYTES = 1024 * 1024
-/** Most objects have less: a manifest, a log. */
-const SMALL_BYTES = 16 * 1024
 /** After so many bytes the disk begins to take them, while more are written. */
 const SYNC_BYTES = 64 * 1024 * 1024
 /** What is read into memory that is used again. */
@@ -61,7 +59,7 @@ export function directory(path: string): Storage {
         let syncedBytes = 0
         let syncing = Promise.resolve()
         try {
-          for await (const pieces of gather(bodyPieces(body, signal))) {
+          for await (const pieces of gatherWrites(bodyPieces(body, signal))) {
             bytes += await writeAll(handle, pieces)
             if (bytes - syncedBytes < SYNC_BYTES) continue
             await syncing
@@ -177,71 +175,6 @@ async function openPartial(file: string, root: string): Promise<fs.FileHandle> {
   }
 }
 
-/** Makes `folder` and what is missing above it, each flushed into the folder that holds it. */
-async function makeFolders(folder: string, root: string): Promise<void> {
-  const first = await fs.mkdir(folder, { recursive: true, mode: 0o700 })
-  if (first === undefined) return
-  for (let made = folder; ; made = dirname(made)) {
-    await syncFolder(dirname(made))
-    if (made === first || made === root) return
-  }
-}
-
-/** Removes `folder` and the folders above it as long as they are empty; never `root` itself. */
-async function removeEmptyFolders(folder: string, root: string): Promise<void> {
-  for (let at = folder; at !== root && at.startsWith(root + sep); at = dirname(at)) {
-    try {
-      await fs.rmdir(at)
-    } catch {
-      return
-    }
-  }
-}
-
-/**
- * Small pieces together, large ones cut: one write each, of about `WRITE_BYTES`. What is yielded is gone when the next is
- * asked for.
- */
-async function* gather(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array[]> {
-  let slab: Uint8Array | undefined
-  let filled = 0
-  for await (const bytes of body) {
-    for (let at = 0; at < bytes.length; ) {
-      const piece = bytes.subarray(at, at + WRITE_BYTES)
-      at += piece.length
-      if (filled + piece.length >= WRITE_BYTES) {
-        yield slab && filled > 0 ? [slab.subarray(0, filled), piece] : [piece]
-        filled = 0
-        continue
-      }
-      if (!slab || slab.length < filled + piece.length) slab = larger(slab, filled, piece.length)
-      slab.set(piece, filled)
-      filled += piece.length
-    }
-  }
-  if (slab && filled > 0) yield [slab.subarray(0, filled)]
-}
-
-function larger(slab: Uint8Array | undefined, filled: number, more: number): Uint8Array {
-  const grown = Buffer.allocUnsafeSlow(slab ? WRITE_BYTES : Math.max(more, SMALL_BYTES))
-  if (slab) grown.set(slab.subarray(0, filled))
-  return grown
-}
-
-async function writeAll(handle: fs.FileHandle, pieces: Uint8Array[]): Promise<number> {
-  const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
-  const { bytesWritten } = await handle.writev(pieces)
-  if (bytesWritten === length) return length
-  // A short write is allowed to happen: what is left goes piece by piece.
-  const rest = Buffer.concat(pieces).subarray(bytesWritten)
-  for (let at = 0; at < rest.length; ) {
-    const step = await handle.write(rest, at, rest.length - at)
-    if (step.bytesWritten === 0) throw new BackupError('STORAGE_FAILED', 'The file system took no more bytes.')
-    at += step.bytesWritten
-  }
-  return length
-}
-
 async function moveIfAbsent(partial: string, file: string, key: string): Promise<void> {
   try {
     await fs.link(partial, file)
@@ -257,17 +190,6 @@ async function moveIfAbsent(partial: string, file: string, key: string): Promise
     )
     if (exists) throw new BackupError('KEY_EXISTS', `There is an object at ${key} already.`)
     await fs.rename(partial, file)
-  }
-}
-
-/** Windows cannot open folders; there the rename alone has to do. */
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return
-  const handle = await fs.open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
   }
 }
 
