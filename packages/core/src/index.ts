@@ -1,5 +1,6 @@
 export type { Catalog } from './catalog.ts'
 export { channelPieces } from './child/channel-pieces.ts'
+export { feedJob, sendBody } from './child/feed-job.ts'
 export { inspectByJob } from './child/inspect-by-job.ts'
 export { jobMember, type SentFacts } from './child/job-member.ts'
 export { CHANNEL_FD, type JobTable } from './child/messages.ts'

@@ -2,10 +2,10 @@ import { rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { addAbortSignal } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
-import { pipeline } from 'node:stream/promises'
 import {
   type AdapterContext,
   BackupError,
+  feedJob,
   type ManifestMember,
   type OpenBackup,
   throwIfAborted,
@@ -130,10 +130,5 @@ async function unpack(
     }
     return
   }
-  const job = startJob('unpackBackup', { file, member, fileMode }, ctx)
-  const [sent, written] = await Promise.allSettled([pipeline(stored, job.channel), job.result])
-  // A storage that failed is the reason for whatever the child says about what it got.
-  if (sent.status === 'rejected' && sent.reason instanceof BackupError) throw sent.reason
-  if (written.status === 'rejected') throw written.reason
-  if (sent.status === 'rejected') throw toBackupError(sent.reason, 'CHILD_FAILED', 'Cannot hand the backup on')
+  await feedJob(stored, startJob('unpackBackup', { file, member, fileMode }, ctx))
 }

@@ -1,15 +1,14 @@
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import {
   type AdapterContext,
   BackupError,
+  feedJob,
   type ManifestMember,
   type OpenBackup,
   type RestoreRequest,
   type StagedRestore,
   throwIfAborted,
-  toBackupError,
 } from '@taskflow-backup/core'
 import { startJob } from '../child-process.ts'
 import { type ConnectionSettings, resolveConnection } from '../connection.ts'
@@ -131,12 +130,7 @@ async function unpack(
   const path = join(folder, 'dump')
   const stored = await backup.openStored(member.name)
   const to = format === 'directory' ? { folder: path } : { file: path }
-  const job = startJob('unpackDump', { member, to }, ctx)
-  const [sent, written] = await Promise.allSettled([pipeline(stored, job.channel), job.result])
-  // A storage that failed is the reason for whatever the child says about what it got.
-  if (sent.status === 'rejected' && sent.reason instanceof BackupError) throw sent.reason
-  if (written.status === 'rejected') throw written.reason
-  if (sent.status === 'rejected') throw toBackupError(sent.reason, 'CHILD_FAILED', 'Cannot hand the backup on')
+  await feedJob(stored, startJob('unpackDump', { member, to }, ctx))
   return path
 }
 

@@ -1,6 +1,4 @@
-import type { Writable } from 'node:stream'
-import { finished } from 'node:stream/promises'
-import { type AdapterContext, BackupError, borrow, type OpenBackup, toBackupError } from '@taskflow-backup/core'
+import { type AdapterContext, BackupError, borrow, feedJob, LentBody, type OpenBackup } from '@taskflow-backup/core'
 import { startJob } from '../child-process.ts'
 import { inLayingOrder, type LayOutInput, type LayOutResult } from './lay-out-job.ts'
 
@@ -20,31 +18,11 @@ export async function layOutBackups(
     members: inLayingOrder(manifest.members),
   }))
   const job = startJob('layOut', { ...settings, backups: toLay }, ctx)
-  const [sent, laid] = await Promise.allSettled([sendAll(storedBytes(backups), job.channel), job.result])
-  // A storage that failed is the reason for whatever the child says about what it got.
-  if (sent.status === 'rejected' && sent.reason instanceof BackupError) throw sent.reason
-  if (laid.status === 'rejected') throw laid.reason
-  if (sent.status === 'rejected') throw toBackupError(sent.reason, 'CHILD_FAILED', 'Cannot hand the backup on')
-  return laid.value
+  return feedJob(new LentBody(storedBytes(backups)), job)
 }
 
-/** The pieces are lent: each is on its way before the next one is asked for. */
-async function sendAll(pieces: AsyncIterable<Uint8Array>, channel: Writable): Promise<void> {
-  try {
-    for await (const piece of pieces) {
-      await new Promise<void>((resolve, reject) => {
-        channel.write(piece, (error) => (error ? reject(error) : resolve()))
-      })
-    }
-    await finished(channel.end(), { readable: false })
-  } catch (error) {
-    channel.destroy()
-    throw error
-  }
-}
-
-/** The stored members one after another; the child finds their borders by the lengths in the manifests. */
-async function* storedBytes(backups: readonly OpenBackup[]): AsyncGenerator<Uint8Array> {
+/** The stored members one after another, in pieces that are lent; the child finds their borders by the lengths in the manifests. */
+async function* storedBytes(backups: readonly OpenBackup[]): AsyncGenerator<Uint8Array, void, void> {
   for (const backup of backups) {
     for (const { name, file, stored } of inLayingOrder(backup.manifest.members)) {
       let bytes = 0
