@@ -6,6 +6,7 @@ import Database from 'better-sqlite3'
 import { describe, expect, vi } from 'vitest'
 import { randomFrom } from './support/ledger.ts'
 import { type Place, test } from './support/place.ts'
+import { unexplainedGaps } from './support/time-travel/gaps.ts'
 import { readHistory } from './support/time-travel/history.ts'
 import { type CapturedChain, capturedChains } from './support/time-travel/oracle.ts'
 import { Stage } from './support/time-travel/stage.ts'
@@ -20,6 +21,9 @@ const SECONDS = Number(process.env.TASKFLOW_SECONDS ?? 0)
 /** `TASKFLOW_KEEP=DIR`: there a copy of everything stays, to look into. */
 const KEEP = process.env.TASKFLOW_KEEP
 const SEED = Number(process.env.TASKFLOW_SEED ?? Date.now() % 1_000_000)
+
+/** All write at full speed when this event happens, the one after two more, and so on. */
+const HURRY_EVERY = 3
 
 /** What is old keeps a moment in so long. */
 const THINNED_MS = 3_000
@@ -55,7 +59,9 @@ async function checkTargets(
 /** What holds for all that is stored, whatever happened. */
 async function checkStored(stage: Stage, chains: readonly CapturedChain[]) {
   expect(chains.flatMap(({ faults }) => faults)).toEqual([])
-  expect(windowFaults(await recoveryWindow(stage.plan), chains)).toEqual([])
+  const window = await recoveryWindow(stage.plan)
+  expect(windowFaults(window, chains)).toEqual([])
+  expect(unexplainedGaps(window, chains, stage)).toEqual([])
   for (const state of chains.flatMap(({ full, steps, differentials }) => [full, ...steps, ...differentials])) {
     const { clock } = state.mark
     // While the app's clock was another one, the two cannot be compared.
@@ -69,15 +75,20 @@ describe.skipIf(process.platform !== 'linux')('a followed history', () => {
     const random = randomFrom(SEED)
     const told = [`seed ${SEED}`]
     const startedMs = performance.now()
+    const keep = (name: string): void => {
+      if (KEEP) cpSync(place.folder, join(KEEP, `history-${SEED}`, name), { recursive: true })
+    }
     const tell = (text: string): void => void told.push(`${Math.round(performance.now() - startedMs)} ms: ${text}`)
     try {
       const stage = new Stage(place, random)
       await stage.begin(random() < 0.5 ? 1024 : 4096)
       const untilMs = performance.now() + SECONDS * 1000
       do {
-        for (const [name, happen] of stage.events()) {
+        for (const [index, [name, happen]] of stage.events().entries()) {
           await stage.pause()
-          tell(name)
+          const hurried = index % HURRY_EVERY === 0
+          if (hurried) await stage.hurry()
+          tell(hurried ? `${name}, at full speed` : name)
           await happen()
         }
       } while (performance.now() < untilMs)
@@ -93,12 +104,14 @@ describe.skipIf(process.platform !== 'linux')('a followed history', () => {
 
       await mergeLogs(stage.plan) // removes what killed merges left
       const chains = capturedChains(place.backups, Math.ceil(MOMENTS / 4), random)
-      for (const { chain, counts } of chains) tell(`${chain}: ${JSON.stringify(counts)}`)
+      for (const { chain, counts, gaps } of chains)
+        tell([chain, counts, ...gaps].map((part) => JSON.stringify(part)).join(' '))
       tell('read')
       await checkStored(stage, chains)
       expect(chains.at(-1)?.steps.at(-1)).toMatchObject({ sha256, mark: live.mark })
       await checkTargets(place, stage, chains, { moments: MOMENTS, random })
 
+      keep('before-thinning')
       tell('thinned')
       await mergeLogs(stage.planLater(), { resolutionMs: THINNED_MS })
       const thinned = capturedChains(place.backups, 2, random)
@@ -110,7 +123,7 @@ describe.skipIf(process.platform !== 'linux')('a followed history', () => {
       await checkTargets(place, stage, thinned, { moments: Math.ceil(MOMENTS / 4), random })
       expect(readdirSync(place.temporary)).toEqual([])
     } finally {
-      if (KEEP) cpSync(place.folder, join(KEEP, `history-${SEED}`), { recursive: true })
+      keep('at-the-end')
       tell('done')
       console.log(told.join('\n'))
     }

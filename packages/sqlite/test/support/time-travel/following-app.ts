@@ -14,7 +14,8 @@ import {
 } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
 import { randomFrom } from '../ledger.ts'
-import { BURST, HistoryWriter, rest } from './history.ts'
+import { HistoryWriter } from './history.ts'
+import { BURST, Pace } from './pace.ts'
 import { type HistoryPlaces, historyPlan } from './plan.ts'
 
 export interface AppOrders extends HistoryPlaces {
@@ -55,6 +56,8 @@ export interface AppActions {
   /** Begins a transaction that writes, and one that reads, and leaves both open. */
   holdLocks: () => null
   releaseLocks: () => null
+  /** Does not rest for so many bursts. */
+  hurry: (bursts: number) => null
   pauseWriting: () => Promise<null>
   stop: () => Promise<AppReport>
 }
@@ -64,6 +67,7 @@ let reader: Database.Database | undefined
 let following: LogFollowing
 let plan: ReturnType<typeof historyPlan>
 let writing = Promise.resolve()
+let pace: Pace
 let stopping = false
 let logged = 0
 const warnings: string[] = []
@@ -89,10 +93,10 @@ const note = (event: BackupEvent): void => {
   else if (event.type === 'warning' || event.type === 'failed') warnings.push(event.message)
 }
 
-async function write(random: () => number, restMs: number): Promise<void> {
+async function write(): Promise<void> {
   while (!stopping) {
     for (let i = 0; i < BURST; i++) history.add()
-    await rest(restMs * random())
+    await pace.rest()
   }
 }
 
@@ -101,7 +105,8 @@ const actions: AppActions = {
     const random = randomFrom(seed)
     plan = historyPlan(places, { spawn: watchingSpawn })
     history = new HistoryWriter(places.file, 0, random)
-    if (writes) writing = write(random, restMs)
+    pace = new Pace(restMs, random)
+    if (writes) writing = write()
     following = await followLog(plan, { everyMs, onEvent: note })
     return null
   },
@@ -130,6 +135,10 @@ const actions: AppActions = {
   releaseLocks() {
     history.database.exec('COMMIT')
     reader?.close()
+    return null
+  },
+  hurry(bursts) {
+    pace.hurry(bursts)
     return null
   },
   async pauseWriting() {

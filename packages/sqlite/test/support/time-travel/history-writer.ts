@@ -1,6 +1,7 @@
 // A process that adds to a history at full speed. Run by `startHistoryWriter`.
 import { randomFrom } from '../ledger.ts'
-import { BURST, HistoryWriter, rest } from './history.ts'
+import { HistoryWriter } from './history.ts'
+import { BURST, Pace } from './pace.ts'
 
 export interface HistoryWriterOrders {
   readonly file: string
@@ -15,23 +16,26 @@ export interface HistoryWriterReport {
   readonly committed: number
 }
 
+let pace: Pace | undefined
 let hang = false
 let stopping = false
 process.once('disconnect', () => process.exit())
-process.on('message', (message: HistoryWriterOrders | 'stop' | 'hang') => {
+process.on('message', (message: HistoryWriterOrders | { readonly hurry: number } | 'stop' | 'hang') => {
   if (message === 'stop') stopping = true
   else if (message === 'hang') hang = true
+  else if ('hurry' in message) pace?.hurry(message.hurry)
   else void write(message)
 })
 
 async function write({ file, writer, seed, restMs }: HistoryWriterOrders): Promise<void> {
   const random = randomFrom(seed)
   const history = new HistoryWriter(file, writer, random)
+  pace = new Pace(restMs, random)
   history.add()
   process.send?.({ started: true })
   while (!stopping) {
     for (let i = 0; i < BURST; i++) history.add()
-    await rest(restMs * random())
+    await pace.rest()
     if (hang) hangInside(history)
   }
   history.database.close()

@@ -1,4 +1,3 @@
-import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 
 // A database that proves of each of its committed states which one it is. Every transaction of every writer counts
@@ -128,12 +127,6 @@ function faultsOf(database: Database.Database, mark: HistoryMark): string[] {
 }
 
 const nextSum = (sum: number, amount: number): number => (sum * 31 + amount) % SUM_BELOW
-
-/** Transactions between two looks at everything else that a process has to do. */
-export const BURST = 20
-
-/** Lets others have their turn, at least for as long as it takes to hear what they say. */
-export const rest = (ms: number): Promise<unknown> => (ms < 1 ? setImmediate() : sleep(ms))
 
 /** One connection's way of adding to a history. */
 export class HistoryWriter {

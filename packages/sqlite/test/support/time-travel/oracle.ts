@@ -69,6 +69,7 @@ class ChainReader {
   readonly #table: PageTable
   #lastCommit = 0
   #lastTime: number
+  #lastStep: Step | undefined
   #mark: HistoryMark
 
   constructor(full: StoredBackup, backups: readonly StoredBackup[]) {
@@ -176,6 +177,7 @@ class ChainReader {
     this.#counts.pages += pages
     this.#lastCommit = step.lastCommit
     this.#lastTime = step.capturedAt
+    this.#lastStep = step
     const { lookedAt, capturedAt, lastCommit } = step
     this.#steps.push({
       ...this.#stateOf('step', backup, this.#replay),
@@ -197,6 +199,8 @@ class ChainReader {
   #noteGap(name: string, { capturedAt, reason = '' }: Step): void {
     this.#counts.comparisons++
     this.#expect(`${name}: has a reason`, /^[A-Z].*\.$/.test(reason), true)
+    if (this.#lastStep && /not known where/.test(reason))
+      this.#expect(`${name}: where the log was before`, this.#lastStep.mark, undefined)
     const iso = (ms: number): string => new Date(ms).toISOString()
     this.#gaps.push({ after: iso(this.#lastTime), until: iso(capturedAt), reason })
   }

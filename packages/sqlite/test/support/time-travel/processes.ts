@@ -115,6 +115,11 @@ export class OtherWriter {
     return writer
   }
 
+  /** Lets it write at full speed for so many bursts. */
+  hurry(bursts: number): void {
+    this.#child.send({ hurry: bursts })
+  }
+
   async stop(): Promise<HistoryWriterReport> {
     const answered = once(this.#child, 'message') as Promise<[{ report: HistoryWriterReport }]>
     this.#child.send('stop')

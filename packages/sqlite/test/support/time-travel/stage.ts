@@ -6,13 +6,26 @@ import { expect } from 'vitest'
 import { randomFrom } from '../ledger.ts'
 import type { Place } from '../place.ts'
 import type { Agent } from '../processes.ts'
+import { disturb, setJournalMode } from './disturb.ts'
 import type { AppReport } from './following-app.ts'
+import {
+  APP_KILLED,
+  BEGUN,
+  FILE_REPLACED,
+  FOLLOWER_KILLED,
+  type Happening,
+  MODE_CHANGED,
+  type SteppedBack,
+} from './gaps.ts'
 import { createHistory, HistoryWriter } from './history.ts'
+import { type Seam, seamAt, WHOLE } from './new-full.ts'
 import { type HistoryPlaces, historyPlan } from './plan.ts'
 import { FollowingApp, OtherWriter } from './processes.ts'
 
 /** So that everything else has its turn as well, on two processors and beside other tests. */
 const REST_MS = 400
+/** Bursts at full speed, of each who writes; counted, so that nobody has to restore more on a faster machine. */
+const HURRIED = 10
 /** Logs that become one. */
 const MERGED = 5
 const HOUR_MS = 3_600_000
@@ -24,8 +37,8 @@ const CHECKPOINTS = ['PASSIVE', 'FULL', 'RESTART', 'TRUNCATE'] as const
 /** Everything that happens to a database that is followed, one thing after another. */
 export class Stage {
   readonly places: HistoryPlaces
-  /** While these lasted, by the machine's own clock, the app's was not the same. */
-  readonly steppedBack: { readonly from: number; until: number }[] = []
+  readonly steppedBack: SteppedBack[] = []
+  readonly happened: Happening[] = []
   readonly reports: AppReport[] = []
   readonly #place: Place
   readonly #random: () => number
@@ -61,17 +74,19 @@ export class Stage {
   /** Each of them once, in an order of their own. */
   events(): (readonly [name: string, happen: () => Promise<unknown>])[] {
     const events: (readonly [string, () => Promise<unknown>])[] = [
-      ['the follower is killed', () => this.#killFollower()],
-      ['the app is killed', () => this.#killApp()],
+      [FOLLOWER_KILLED, () => this.#killFollower()],
+      [APP_KILLED, () => this.#killApp()],
       ['a writer is killed', () => this.#killWriter(false)],
       ['a writer is killed inside a transaction', () => this.#killWriter(true)],
-      ...CHECKPOINTS.map((mode) => [`checkpoint ${mode}`, () => this.#checkpoint(mode)] as const),
+      ...CHECKPOINTS.map(
+        (mode) => [`checkpoint ${mode}`, () => this.#disturb(`PRAGMA wal_checkpoint(${mode})`)] as const,
+      ),
       ['VACUUM', () => this.#disturb('VACUUM')],
-      ['the journal mode is DELETE for a while', () => this.#changeJournalMode()],
-      ['the file is replaced by a restore', () => this.#replace()],
+      [MODE_CHANGED, () => this.#changeJournalMode()],
+      [FILE_REPLACED, () => this.#replace()],
       ['the clock is stepped back', () => this.#stepClock()],
       ['the clock is right again', () => this.#stepClock()],
-      ['a full', () => this.#backup('full')],
+      ['a full', () => this.#full()],
       ['a differential', () => this.#backup('differential')],
       ['a merge', () => this.#merge()],
       ['another merge', () => this.#merge()],
@@ -80,14 +95,26 @@ export class Stage {
       const j = Math.floor(this.#random() * (i + 1))
       ;[events[i], events[j]] = [events[j] as (typeof events)[number], events[i] as (typeof events)[number]]
     }
-    return events
+    return events.map(([name, happen]) => [name, () => this.#note(name, happen)])
+  }
+
+  async #note(name: string, happen: () => Promise<unknown>): Promise<void> {
+    const from = Date.now()
+    await happen()
+    this.happened.push({ name, from, until: Date.now() })
   }
 
   async begin(pageSize: number): Promise<void> {
     createHistory(this.places.file, pageSize)
     this.#setClock()
     this.#disturber = await this.#place.agent()
-    await this.#startAll()
+    await this.#note(BEGUN, () => this.#startAll())
+  }
+
+  /** From now on everybody writes at full speed, for a while. */
+  async hurry(): Promise<void> {
+    await this.#running().ask('hurry', HURRIED)
+    for (const other of this.#others) other.hurry(HURRIED)
   }
 
   /** Lets everybody write for a while. */
@@ -166,25 +193,8 @@ export class Stage {
     await this.#startOther(OTHERS[index] as number, index)
   }
 
-  #checkpoint(mode: (typeof CHECKPOINTS)[number]): Promise<void> {
-    return this.#disturb(`PRAGMA wal_checkpoint(${mode})`)
-  }
-
-  /** By another process, as somebody would with the command line; that it may be busy is a part of it. */
-  async #disturb(sql: string): Promise<void> {
-    await this.#disturber?.run(
-      ({ Database: Connection }, { file, sql }) => {
-        const database = new Connection(file, { timeout: 5_000 })
-        try {
-          database.exec(sql)
-        } catch (error) {
-          if (!/^SQLITE_BUSY/.test((error as { code: string }).code)) throw error
-        } finally {
-          database.close()
-        }
-      },
-      { file: this.places.file, sql },
-    )
+  #disturb(sql: string): Promise<void> {
+    return disturb(this.#disturber, this.places.file, sql)
   }
 
   /** Commits of which nobody can know the order afterwards. */
@@ -212,29 +222,32 @@ export class Stage {
   /** Back by an hour, and the next time to where it was. */
   async #stepClock(): Promise<void> {
     const back = this.#clockOffsetMs === 0
+    const captured = Number((await recoveryWindow(this.plan)).last)
+    const from = Date.now()
     this.#clockOffsetMs = back ? -HOUR_MS : 0
-    if (back) this.steppedBack.push({ from: Date.now(), until: Number.POSITIVE_INFINITY })
     this.#setClock()
     const last = this.steppedBack.at(-1)
-    if (!back && last) last.until = Date.now()
+    if (back) this.steppedBack.push({ from, until: Number.POSITIVE_INFINITY, captured })
+    else if (last) last.until = Date.now()
   }
 
   /** By the app itself, or by another process of the same plan. */
-  async #backup(kind: 'full' | 'differential'): Promise<void> {
-    if (this.#random() < 0.5) await this.#running().ask('backup', kind)
-    else await createBackup(this.plan, { kind })
+  #backup(kind: 'full' | 'differential'): Promise<{ readonly id: string }> {
+    return this.#random() < 0.5 ? this.#running().ask('backup', kind) : createBackup(this.plan, { kind })
+  }
+
+  /** Nothing is lost between two chains. */
+  async #full(): Promise<void> {
+    const { id } = await this.#backup('full')
+    const seam = async (): Promise<Seam | undefined> => {
+      await this.#running().ask('flush') // nothing may have been committed since
+      return seamAt(this.places.backups, id)
+    }
+    await expect.poll(seam, { interval: 50 }).toEqual(WHOLE)
   }
 
   async #merge(): Promise<void> {
     if (this.#random() < 0.5) await this.#running().ask('merge', MERGED)
     else await mergeLogs(this.plan, { most: MERGED })
-  }
-}
-
-function setJournalMode(database: Database.Database, mode: string): string {
-  try {
-    return database.pragma(`journal_mode = ${mode}`, { simple: true }) as string
-  } catch (error) {
-    return (error as { code: string }).code
   }
 }
