@@ -1,6 +1,11 @@
-import { describe, expect } from 'vitest'
-import { test } from './support/place.ts'
-import { commitsOf, hows, startApp, write } from './support/tracked-app.ts'
+import { spawn } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { createBackup, followLog, type Runtime, recoveryWindow, restoreBackup } from '@taskflow-backup/core'
+import { describe, expect, vi } from 'vitest'
+import { Spool } from '../src/child/spool.ts'
+import { contentOf } from './support/images.ts'
+import { type Place, test } from './support/place.ts'
+import { commitsOf, exec, hows, startApp, write } from './support/tracked-app.ts'
 import { stateOf, track } from './support/tracking.ts'
 
 describe('what cannot be kept', () => {
@@ -48,5 +53,84 @@ describe('what cannot be kept', () => {
     const [nothing] = await tracking.store()
     expect(nothing?.commits).toEqual([])
     expect(nothing?.mark).toBeUndefined()
+  })
+})
+
+/** More than waits in memory. */
+const LARGE = 'INSERT INTO t (v) VALUES (randomblob(10000000))'
+const NO_ROOM = { code: 'TARGET_INVALID', retryable: true, message: expect.stringContaining('no space left') }
+
+/** From now on a temporary file takes nothing any more, until there is room again. */
+function fillDisk(place: Place): { makeRoom(): void } {
+  const spy = vi.spyOn(Spool.prototype, 'append').mockImplementation(() => {
+    throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC', syscall: 'write' })
+  })
+  place.atEnd(() => spy.mockRestore())
+  return { makeRoom: () => spy.mockRestore() }
+}
+
+describe('a disk that is full while it is captured', () => {
+  test('what waits is dropped, that is told at each look, and it is compared once there is room', async ({ place }) => {
+    const app = await startApp(place)
+    const tracking = track(place, stateOf(place.file))
+    await write(app, 2)
+    await tracking.lookAndCheck()
+    await write(app, 3)
+    await tracking.tracker.look()
+    const { makeRoom } = fillDisk(place)
+    await exec(app, LARGE)
+    await expect(tracking.tracker.look()).rejects.toMatchObject(NO_ROOM)
+    expect(tracking.tracker.captured.isPending).toBe(false)
+    await expect(tracking.tracker.look()).rejects.toMatchObject(NO_ROOM) // what is compared needs room as well
+    makeRoom()
+    const steps = await tracking.lookAndCheck()
+    expect(steps).toMatchObject([{ how: 'comparison', reason: 'What was captured could not be kept.' }])
+    await write(app)
+    expect(hows(await tracking.lookAndCheck())).toEqual(['log'])
+  })
+
+  test('what is being written stays right', async ({ place }) => {
+    const app = await startApp(place)
+    const tracking = track(place, stateOf(place.file))
+    await write(app, 3)
+    await tracking.tracker.look()
+    const written = await tracking.store(async () => {
+      const { makeRoom } = fillDisk(place)
+      await exec(app, LARGE)
+      await expect(tracking.tracker.look()).rejects.toMatchObject(NO_ROOM)
+      makeRoom()
+    })
+    expect(commitsOf(written)).toBe(3)
+    expect(hows(await tracking.lookAndCheck())).toEqual(['comparison'])
+  })
+
+  test('a follower is begun anew until there is room, and nothing is lost', async ({ place, skip }) => {
+    skip(process.platform === 'win32', 'there is no limit for the size of files')
+    const app = await startApp(place)
+    let isFull = true
+    const start = (command: string, args: readonly string[], options: object) =>
+      // Less than is kept in memory, in blocks of 512 or 1024 bytes.
+      isFull
+        ? spawn('/bin/sh', ['-c', 'ulimit -f 4096; exec "$0" "$@"', command, ...args], options)
+        : spawn(command, args, options)
+    await createBackup(place.plan())
+    const plan = place.plan({ runtime: { spawn: start as Runtime['spawn'] } })
+    const following = await followLog(plan, { everyMs: 20, merge: false })
+    place.atEnd(() => following.stop())
+    await write(app, 3)
+    await following.flush()
+    await exec(app, LARGE)
+    await expect.poll(async () => (await following.health()).lastError?.code).toBe('TARGET_INVALID')
+    // The next one cannot begin either.
+    await expect.poll(async () => (await following.health()).state).toBe('restarting')
+    isFull = false
+    await write(app, 2)
+    await expect.poll(() => following.flush().then(() => 'stored')).toBe('stored')
+    expect((await following.health()).lastError).toBeUndefined()
+    await following.stop()
+    await restoreBackup(plan, { to: place.path('newest.db') })
+    expect(contentOf(place.path('newest.db'))).toBe(contentOf(place.file))
+    expect((await recoveryWindow(plan)).chains.map(({ stretches }) => stretches.length)).toEqual([1])
+    expect(readdirSync(place.temporary)).toEqual([])
   })
 })
