@@ -1,15 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createBackup, listBackups } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
@@ -17,7 +8,6 @@ import { describe, expect } from 'vitest'
 import { type SqliteOptions, sqlite } from '../src/index.ts'
 import { assertRuntime } from '../src/runtime.ts'
 import { integrityOf, takeImage } from './support/images.ts'
-import { NOBODY, whyNotNobody } from './support/nobody.ts'
 import { type Place, test } from './support/place.ts'
 
 const isRoot = process.getuid?.() === 0
@@ -228,64 +218,6 @@ describe('a read-only file system', () => {
       code: 'SOURCE_UNREADABLE',
       message: expect.stringContaining('unread write-ahead log'),
       hint: expect.stringContaining('-wal'),
-    })
-  })
-})
-
-describe('another user', () => {
-  async function backUpAsNobody(place: Place): Promise<object> {
-    for (const folder of [place.folder, place.app]) chmodSync(folder, 0o755)
-    chmodSync(place.temporary, 0o777)
-    const agent = await place.agent({ uid: NOBODY })
-    return agent.run(
-      async ({ library }, { file, temporaryDirectory }) => {
-        const { createBackup, defineBackupPlan, memory, sqlite } = await library()
-        const plan = defineBackupPlan({
-          name: 'p',
-          adapter: sqlite({ file }),
-          destinations: [memory()],
-          temporaryDirectory,
-        })
-        return createBackup(plan).then(
-          ({ manifest }) => ({ method: manifest.method, notes: manifest.notes }),
-          ({ code, message, hint }) => ({ code, message, hint }),
-        )
-      },
-      { file: place.file, temporaryDirectory: place.temporary },
-    )
-  }
-
-  test('may not read it', async ({ place, skip }) => {
-    skip(whyNotNobody !== undefined, whyNotNobody)
-    create(place.file)
-    chmodSync(place.file, 0o600)
-    expect(await backUpAsNobody(place)).toMatchObject({
-      code: 'SOURCE_UNREADABLE',
-      message: expect.stringContaining('permission denied'),
-    })
-  })
-
-  test('may read it but not write beside it: the log’s index cannot be made', async ({ place, skip }) => {
-    skip(whyNotNobody !== undefined, whyNotNobody)
-    create(place.file)
-    chmodSync(place.file, 0o644)
-    expect(await backUpAsNobody(place)).toMatchObject({
-      code: 'SOURCE_UNREADABLE',
-      hint: expect.stringContaining('write to the folder'),
-    })
-  })
-
-  test('may read it while the app has it open: SQLite’s online backup is used', async ({ place, skip }) => {
-    skip(whyNotNobody !== undefined, whyNotNobody)
-    create(place.file)
-    chmodSync(place.file, 0o644)
-    const app = new Database(place.file)
-    place.atEnd(() => app.close())
-    app.exec('INSERT INTO t VALUES (2)')
-    app.prepare('SELECT * FROM t').all() // from then on the index tells a mark that others can read up to
-    expect(await backUpAsNobody(place)).toEqual({
-      method: 'online-backup',
-      notes: [expect.stringContaining('may only read')],
     })
   })
 })
