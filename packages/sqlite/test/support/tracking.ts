@@ -44,10 +44,16 @@ export interface Tracking {
   lookAndCheck(): Promise<readonly Step[]>
 }
 
+export interface TrackOptions {
+  readonly follow?: boolean
+  readonly limits?: Partial<TrackerLimits>
+  readonly clock?: CaptureClock
+}
+
 export function track(
   place: Place,
   { bytes, start }: State,
-  { follow = true, limits }: { follow?: boolean; limits?: Partial<TrackerLimits> } = {},
+  { follow = true, limits, clock = new CaptureClock(start.notBefore, 0) }: TrackOptions = {},
 ): Tracking {
   const settings = {
     file: place.file,
@@ -57,7 +63,6 @@ export function track(
     temporaryDirectory: place.temporary,
     forceOnlineBackup: false,
   }
-  const clock = new CaptureClock(start.notBefore, 0)
   const tracker = new LogTracker(start, { settings, clock, follow, ...(limits && { limits }) })
   place.atEnd(() => tracker.close())
   const all: Step[] = []
