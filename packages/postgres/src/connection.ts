@@ -37,6 +37,8 @@ export interface ConnectionSettings {
   readonly password?: string
   readonly tls: false | PostgresTls
   readonly connectTimeoutMs: number
+  /** Settings of the session, as `PGOPTIONS` has them. */
+  readonly options?: string
 }
 
 /** Makes settings of a URL or an object, and asks for the password. */

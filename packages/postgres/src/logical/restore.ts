@@ -15,13 +15,13 @@ import { type ConnectionSettings, resolveConnection } from '../connection.ts'
 import type { CheckedOptions } from '../options.ts'
 import { checkRestored } from './check.ts'
 import { removeLeftovers } from './leftovers.ts'
-import { quoteConnectionValue, quoteIdentifier, stagingName } from './names.ts'
-import { startProgramJob } from './program-job.ts'
+import { load, type Staging } from './load.ts'
+import { stagingName } from './names.ts'
 import { type ProgramRun, programRun } from './program-run.ts'
 import { type ClientPrograms, findPrograms } from './programs.ts'
 import { dropDatabase, endProgramSessions, markStaging } from './server-databases.ts'
 import { inMaintenance, inSession } from './session.ts'
-import { createDatabase, type LogicalDetails, parseSelectedSchemas, readServer } from './source.ts'
+import { createDatabase, type LogicalDetails, readServer } from './source.ts'
 import { swapDatabases } from './swap.ts'
 import { assertEmpty, checkServer, checkTarget, type RestorePlace } from './target.ts'
 
@@ -71,12 +71,6 @@ export async function stageRestore(
     promote: (promoteCtx) => promote(settings, { staging, place, evenIfInUse: request.evenIfInUse }, promoteCtx),
     discard,
   }
-}
-
-interface Staging {
-  readonly settings: ConnectionSettings
-  readonly staging: string
-  readonly details: LogicalDetails
 }
 
 function readBackup({ backups }: RestoreRequest): { backup: OpenBackup; details: LogicalDetails } {
@@ -139,63 +133,6 @@ async function refuseFullDisk(folder: string, { plain }: ManifestMember): Promis
   if (bavail * bsize >= plain.bytes) return
   throw new BackupError('TARGET_INVALID', `${folder} has no room for ${plain.bytes} bytes.`, {
     hint: 'Free space there, or give the plan a `temporaryDirectory` on a larger disk.',
-  })
-}
-
-/** Lets PostgreSQL's own program load the dump, and gathers the statistics that a dump does not hold. */
-async function load(
-  options: CheckedOptions,
-  { settings, staging, details }: Staging,
-  { programs, dump, run }: { readonly programs: ClientPrograms; readonly dump: string; readonly run: ProgramRun },
-  ctx: AdapterContext,
-): Promise<void> {
-  const there = { ...settings, database: staging }
-  if (details.selection) await prepareForPart(there, details, ctx)
-  const env = await run.environment()
-  const database = `--dbname=dbname=${quoteConnectionValue(staging)}`
-  const program =
-    details.format === 'plain'
-      ? {
-          file: programs.path('psql'),
-          args: [
-            '--no-psqlrc',
-            '--quiet',
-            '--no-password',
-            '--set=ON_ERROR_STOP=1',
-            '--single-transaction',
-            database,
-            `--file=${dump}`,
-          ],
-          env,
-        }
-      : {
-          file: programs.path('pg_restore'),
-          args: ['--exit-on-error', '--no-password', `--jobs=${options.logical.jobs}`, database, dump],
-          env,
-        }
-  await startProgramJob('runProgram', program, ctx).result
-  await inSession(there, ctx.signal, (session) => session.rows('ANALYZE'))
-}
-
-/** A dump of a part has neither the schemas of single tables nor the extensions: they are made first. */
-async function prepareForPart(
-  settings: ConnectionSettings,
-  { extensions, selection }: LogicalDetails,
-  ctx: AdapterContext,
-): Promise<void> {
-  await inSession(settings, ctx.signal, async (session) => {
-    const dumped = selection?.schemas ?? []
-    const schemas = new Set([...parseSelectedSchemas(selection), ...extensions.map(({ schema }) => schema)])
-    for (const schema of schemas) {
-      if (!dumped.includes(schema) && schema !== 'pg_catalog')
-        await session.rows(`CREATE SCHEMA IF NOT EXISTS ${quoteIdentifier(schema)}`)
-    }
-    for (const { name, schema } of extensions) {
-      if (!dumped.includes(schema))
-        await session.rows(
-          `CREATE EXTENSION IF NOT EXISTS ${quoteIdentifier(name)} SCHEMA ${quoteIdentifier(schema)} CASCADE`,
-        )
-    }
   })
 }
 

@@ -82,6 +82,11 @@ const rename = (from: string, to: string): string =>
 async function inTransaction(session: Session, statements: readonly string[]): Promise<void> {
   await session.rows('BEGIN')
   try {
+    // With this commit everything before it reaches the disk: a restore that is over stays so after a power cut. What
+    // waits for the disk already, or for a standby as well, is left as it is.
+    await session.rows(
+      `SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'`,
+    )
     for (const statement of statements) await session.rows(statement)
     await session.rows('COMMIT')
   } catch (error) {
