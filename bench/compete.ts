@@ -40,11 +40,24 @@ export function report(results: Map<string, Run[]>): string {
   return table(['method', 'wall, s', 'CPU, s', 'ours / this'], rows)
 }
 
-/** What our runs did to the app's process. */
+/** What is told of the app's process, by the names in what the worker says. */
+const APP = {
+  stallP99Ms: 'stall p99, ms',
+  stallMaxMs: 'longest stall, ms',
+  workP99Ms: 'p99 without waits for a processor, ms',
+  workMaxMs: 'longest without, ms',
+  appGrowthMiB: 'growth of memory, MiB',
+  childPeakMiB: 'peak of the child, MiB',
+}
+
+/** What our runs did to the app's process; `-` for what this system does not tell. */
 export function appRow(title: string, runs: readonly Run[] = []): (string | number)[] {
-  const middle = (key: string): number => median(runs.map(({ said }) => said[key] ?? Number.NaN))
-  return [title, middle('stallP99Ms'), middle('stallMaxMs'), middle('appGrowthMiB'), middle('childPeakMiB')]
+  const middle = (key: string): string | number => {
+    const values = runs.map(({ said }) => said[key]).filter((value) => value !== undefined)
+    return values.length > 0 ? median(values) : '-'
+  }
+  return [title, ...Object.keys(APP).map(middle)]
 }
 
 export const appTable = (rows: readonly (readonly (string | number)[])[]): string =>
-  `### The app's process\n\n${table(['verb', 'stall p99, ms', 'longest stall, ms', 'growth of memory, MiB', 'peak of the child, MiB'], rows)}`
+  `### The app's process\n\n${table(['verb', ...Object.values(APP)], rows)}`

@@ -6,7 +6,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type BackupKind,
@@ -22,6 +21,7 @@ import {
 import { type PostgresOptions, postgres } from '@taskflow-backup/postgres'
 import { sqlite } from '@taskflow-backup/sqlite'
 import { cpuOf, peakMemoryOf } from './measure.ts'
+import { watchStalls } from './stalls.ts'
 
 const [work = 'backup', database = 'app.db', folder = 'backups', compression = 'zstd', toRestore = '{}'] =
   process.argv.slice(2)
@@ -79,29 +79,25 @@ const watch = setInterval(() => {
   peak = Math.max(peak, process.memoryUsage.rss())
   for (const { pid } of children) childPeak = Math.max(childPeak, peakMemoryOf(pid ?? 0))
 }, 25)
-const delay = monitorEventLoopDelay({ resolution: 1 })
-delay.enable()
+const stalls = watchStalls()
 const startedMs = performance.now()
 const cpuBefore = process.cpuUsage()
 const result = (await (verbs[verb] as () => Promise<unknown>)()) as { storedBytes?: number }
 const wallMs = performance.now() - startedMs
 const cpu = process.cpuUsage(cpuBefore)
-delay.disable()
+const stood = stalls()
 clearInterval(watch)
 // A child's time is told when it has ended.
 const patience = AbortSignal.timeout(5000)
 for (const child of children)
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit', { signal: patience })
-// The monitor's own timer fires each millisecond: what it measures beyond that is the stall.
-const stall = (ns: number): number => Math.max(0, Math.round((ns / 1e6 - 1) * 100) / 100)
 console.log(
   JSON.stringify({
     wallMs: Math.round(wallMs),
     appCpuMs: Math.round((cpu.user + cpu.system) / 1000),
     childCpuMs: cpuOf(process.pid).endedChildrenMs,
     storedBytes: result.storedBytes ?? 0,
-    stallP99Ms: stall(delay.percentile(99)),
-    stallMaxMs: stall(delay.max),
+    ...stood,
     appGrowthMiB: Math.round((peak - before) / MIB),
     childPeakMiB: Math.round(childPeak / MIB),
   }),
