@@ -1,11 +1,13 @@
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import type { Readable } from 'node:stream'
 import {
   BackupError,
+  borrow,
   inOrder,
+  LentBody,
   type ManifestMember,
   type OpenBackup,
   type RunningJob,
+  sendBody,
   toBackupError,
   wholeBody,
 } from '@taskflow-backup/core'
@@ -29,10 +31,10 @@ export async function handOn<Result>(
   job: Pick<RunningJob<Result>, 'channel' | 'result'>,
 ): Promise<Result> {
   let failure: unknown
-  async function* bytes(): AsyncGenerator<Buffer> {
+  async function* bytes(): AsyncGenerator<Uint8Array, void, void> {
     const pieces = storedBytes(members)
     // The channel ends as if this was all, so that what came before still arrives: it may be enough.
-    const next = (): Promise<IteratorResult<Buffer, void>> =>
+    const next = (): Promise<IteratorResult<Uint8Array, void>> =>
       pieces.next().catch((error: unknown) => {
         failure = error
         return { done: true, value: undefined }
@@ -44,7 +46,7 @@ export async function handOn<Result>(
       await pieces.return(undefined)
     }
   }
-  const sent = pipeline(Readable.from(bytes(), { objectMode: false }), job.channel)
+  const sent = sendBody(new LentBody(bytes()), job.channel)
   const [, done] = await Promise.allSettled([sent, job.result])
   // It stops reading where it has enough; what becomes of the bytes behind does not matter.
   if (done.status === 'fulfilled') return done.value
@@ -52,7 +54,7 @@ export async function handOn<Result>(
   throw toBackupError(failure ?? done.reason, 'CHILD_FAILED', 'The backups could not be read')
 }
 
-async function* storedBytes(members: readonly StoredMember[]): AsyncGenerator<Buffer> {
+async function* storedBytes(members: readonly StoredMember[]): AsyncGenerator<Uint8Array, void, void> {
   const bodies = inOrder(members, IN_FLIGHT, async ({ backup, member }) => {
     const open = (): Promise<Readable> => backup.openStored(member.name)
     return member.stored.bytes <= SMALL_BYTES ? exactly(member, await wholeBody(await open())) : open
@@ -60,8 +62,10 @@ async function* storedBytes(members: readonly StoredMember[]): AsyncGenerator<Bu
   yield* inBatches(bodies)
 }
 
-/** Small ones go together: each write wakes the job. */
-async function* inBatches(bodies: AsyncIterable<Buffer | (() => Promise<Readable>)>): AsyncGenerator<Buffer> {
+/** Small ones go together: each write wakes the job. Large ones are lent. */
+async function* inBatches(
+  bodies: AsyncIterable<Buffer | (() => Promise<Readable>)>,
+): AsyncGenerator<Uint8Array, void, void> {
   let batch: Buffer[] = []
   let bytes = 0
   function* sent(): Generator<Buffer> {
@@ -73,7 +77,7 @@ async function* inBatches(bodies: AsyncIterable<Buffer | (() => Promise<Readable
     for await (const body of bodies) {
       if (typeof body === 'function') {
         yield* sent()
-        yield* await body()
+        yield* borrow(await body())
         continue
       }
       batch.push(body)
