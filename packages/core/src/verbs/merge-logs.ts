@@ -60,9 +60,9 @@ export interface MergeResult {
  *
  * A merged log is stored first, then what it was made of is removed: at every moment every state can be restored that
  * could be before, but for moments that are older than `everyMoment`. A merged log that does not read back as it was
- * written is mended first, from another destination or from what it was made of. Logs of chains on hold are left alone, as are those
- * that a required destination lacks. Works on the newest chain, and on older ones when they have become older than
- * `everyMoment` as a whole.
+ * written is mended first, from another destination or from what it was made of. Logs of chains on hold are left alone,
+ * as are those that a required destination lacks. Works on the newest chain, and on older ones when they have become
+ * older than `everyMoment` as a whole.
  *
  * @throws `MERGE_UNSUPPORTED`, `OPTIONS_INVALID`, `STORAGE_READ_ONLY`, `PLAN_LOCKED`, `DESTINATION_FAILED`, `ABORTED`
  *
