@@ -102,7 +102,7 @@ describe.skipIf(process.platform !== 'linux')('a followed history', () => {
       expect(live.faults).toEqual([])
       expect(latest).toEqual({ sha256, faults: [] })
 
-      await mergeLogs(stage.plan) // removes what killed merges left
+      await mergeLogs(stage.plan) // removes what killed merges left in the newest chain
       const chains = capturedChains(place.backups, Math.ceil(MOMENTS / 4), random)
       for (const { chain, counts, gaps } of chains)
         tell([chain, counts, ...gaps].map((part) => JSON.stringify(part)).join(' '))

@@ -55,6 +55,20 @@ export function capturedChains(root: string, commits: number, random: () => numb
 }
 
 const firstCommit = ({ manifest }: StoredBackup): number => Number(manifest.source.details?.firstCommit)
+const lastCommit = ({ manifest }: StoredBackup): number => Number(manifest.source.details?.lastCommit)
+
+const commitsIn = (log: StoredBackup): number => lastCommit(log) - firstCommit(log)
+const isMerged = ({ manifest }: StoredBackup): boolean => typeof manifest.source.details?.level === 'number'
+
+/** Logs that were merged wait where somebody holds a lock, and in an older chain they stay for a week. */
+const standsFor = (merged: StoredBackup, log: StoredBackup): boolean =>
+  isMerged(merged) &&
+  firstCommit(merged) <= firstCommit(log) &&
+  lastCommit(log) <= lastCommit(merged) &&
+  log.manifest.consistentAt <= merged.manifest.consistentAt &&
+  // Of two of the same commits, the newer one.
+  (commitsIn(log) < commitsIn(merged) || !isMerged(log) || log.manifest.id < merged.manifest.id)
+
 const timeOf = ({ consistentAt }: Manifest): number => Date.parse(consistentAt)
 
 class ChainReader {
@@ -88,9 +102,9 @@ class ChainReader {
       .filter(({ manifest }) => manifest.kind === 'differential')
       .map((backup) => this.#readDifferential(backup))
     const logs = this.#backups
-      .filter(({ manifest }) => manifest.kind === 'log')
+      .filter((one) => one.manifest.kind === 'log' && !this.#backups.some((other) => standsFor(other, one)))
       .sort((a, b) => firstCommit(a) - firstCommit(b) || (a.manifest.id < b.manifest.id ? -1 : 1))
-    const last = Math.max(0, ...logs.map(({ manifest }) => Number(manifest.source.details?.lastCommit)))
+    const last = Math.max(0, ...logs.map(lastCommit))
     const wanted = new Set(Array.from({ length: commits }, () => 1 + Math.floor(random() * last)))
     for (const log of logs) this.#readLog(log, wanted)
     return {
