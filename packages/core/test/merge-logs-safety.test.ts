@@ -68,6 +68,27 @@ describe('whatever happens to mergeLogs', () => {
     await assertReaches(scene, scene.plan, moments)
   })
 
+  test('what could not be removed is found when a new chain has begun, whatever was removed of it', async () => {
+    for (let nth = 1; ; nth++) {
+      const scene = capturing()
+      const moments = await history(scene, 3)
+      let deletes = 0
+      const strike = ({ operation, key }: StorageCall): boolean =>
+        operation === 'delete' && isLog(key) && ++deletes >= nth
+      scene.first.restart([{ kind: 'error', when: strike }])
+      await mergeLogs(scene.plan, { most: 3 })
+      const { struck } = scene.first
+      scene.first.restart()
+      const later = await history(scene, 2)
+      await mergeLogs(scene.plan, { most: 3 })
+      const left = await logsOf(scene.plan)
+      expect(left, `failed at deletion ${nth}`).toHaveLength(3)
+      await assertReaches(scene, scene.plan, [...moments, ...later])
+      if (struck.length === 0) break
+      expect(nth).toBeLessThan(20)
+    }
+  })
+
   test('prunes beside small logs and their merged one never break the chain', async () => {
     for (const keep of [1, 2]) {
       const scene = capturing()

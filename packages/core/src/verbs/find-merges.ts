@@ -57,10 +57,21 @@ export async function findMerges(
   for (const [chain, entries] of chains) {
     // Of an older chain nothing needs to be read until it can be thinned as a whole, and then becomes a few logs.
     const isOld = thinBefore !== undefined && entries.every(({ startedAt }) => startedAt < thinBefore)
-    if (entries[0]?.held || (chain !== newest && !isOld)) continue
-    found.push(await findInChain(plan, chain, entries, manifests, settings))
+    const merges = chain === newest || isOld
+    if (entries[0]?.held || !(merges || hasLeftover(entries))) continue
+    const one = await findInChain(plan, chain, entries, manifests, settings)
+    found.push(merges ? one : { ...one, runs: [] })
   }
   return found
+}
+
+/**
+ * Whether names alone tell of logs that a merged one stands for and that could not be removed: the newest of them goes
+ * last.
+ */
+function hasLeftover(entries: readonly CatalogEntry[]): boolean {
+  const times = new Set(entries.map(({ startedAt }) => startedAt.getTime()))
+  return entries.some((entry) => entry.kind === 'log' && times.has(mergedAt(entry).getTime()))
 }
 
 async function findInChain(
@@ -102,7 +113,7 @@ async function findInChain(
         level: run.level,
         thin: run.thin,
         ...(thinnedToMs.length > 0 && { thinnedToMs: Math.max(...thinnedToMs) }),
-        startedAt: new Date(last.entry.startedAt.getTime() + 1),
+        startedAt: mergedAt(last.entry),
         continues: { full: full.id, previous: before?.id ?? first.manifest.base?.previous ?? full.id },
         holders: new Set(holdersOf(plan, own)),
       })
@@ -121,8 +132,11 @@ const toCandidate = ({ entry, manifest }: Log, taken: ReadonlySet<number>): Merg
   ...mergeFactsOf(manifest),
   consistentAt: new Date(manifest.consistentAt),
   plainBytes: manifest.members.reduce((sum, { plain }) => sum + plain.bytes, 0),
-  canBeLast: !taken.has(entry.startedAt.getTime() + 1),
+  canBeLast: !taken.has(mergedAt(entry).getTime()),
 })
+
+/** The time of a merged log whose newest input is `last`: just after it, where nothing else of the chain is. */
+export const mergedAt = ({ startedAt }: Pick<CatalogEntry, 'startedAt'>): Date => new Date(startedAt.getTime() + 1)
 
 /** Names of the destinations that hold all of them. */
 const holdersOf = ({ destinations }: BackupPlan, logs: readonly Log[]): string[] =>

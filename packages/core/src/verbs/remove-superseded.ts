@@ -3,7 +3,7 @@ import type { CatalogEntry, Manifest } from '../contracts/backup.ts'
 import { BackupError, throwIfAborted, toBackupError } from '../errors.ts'
 import type { ManifestReader } from '../manifest-reader.ts'
 import type { Destination } from '../plan.ts'
-import type { ChainOfLogs } from './find-merges.ts'
+import { type ChainOfLogs, mergedAt } from './find-merges.ts'
 import { type Forget, forgetLast } from './forget-backup.ts'
 import { damageIn, mendMerged } from './mend-merged.ts'
 import { supersededLogs } from './plan-merges.ts'
@@ -82,11 +82,11 @@ async function removeFrom(
     }
     going.push(...entries.filter(({ id }) => whole.has(superseded.get(id) ?? '')))
   }
-  await removeBackups(
-    { plan: plan.name, name: destination.name, storage: destination.storage, keys },
-    going,
-    forget,
-    signal,
-  )
+  const place = { plan: plan.name, name: destination.name, storage: destination.storage, keys }
+  // The newest that each stands for goes last: by its name a merge finds, also in an older chain, that some are left.
+  const times = new Set(backups.map(({ startedAt }) => startedAt.getTime()))
+  const isNewest = (entry: CatalogEntry): boolean => times.has(mergedAt(entry).getTime())
+  for (const some of [going.filter((entry) => !isNewest(entry)), going.filter(isNewest)])
+    await removeBackups(place, some, forget, signal)
   return going.map(({ id }) => id)
 }
