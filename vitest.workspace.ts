@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import type { TestProjectInlineConfiguration } from 'vitest/config'
+import { bundledChildren } from './test/support/bundled-children.ts'
 
 /** Every test project: one for each package, and `repo` for what concerns the repository as a whole. */
 export default [
@@ -13,11 +14,12 @@ export default [
 
 function project(name: string, root: string, include = ['{src,test}/**/*.test.ts']): TestProjectInlineConfiguration {
   return {
+    plugins: [bundledChildren()],
     test: {
       name,
       root: fileURLToPath(new URL(root, import.meta.url)),
       include,
-      // Child processes run the sources: what Node made of them once need not be made again for each.
+      // Programs of the tests run the sources: what Node made of them once need not be made again for each.
       env: { NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/compiled', import.meta.url)) },
       // These end what hangs, and assert nothing: on a busy machine everything takes several times as long as here.
       testTimeout: 300_000,
