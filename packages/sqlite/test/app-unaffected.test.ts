@@ -204,7 +204,7 @@ describe('a child', () => {
     }
     expect(seen.length).toBeGreaterThanOrEqual(4) // image, openers, check and swap at least
     for (const { argv, environment } of seen) {
-      expect(argv).toEqual([process.execPath, expect.stringMatching(/child\/main\.ts$/)])
+      expect(argv).toEqual([process.execPath, expect.stringMatching(/child\/main\.(ts|mjs)$/)])
       expect(environment.filter((line) => line.startsWith('NODE_OPTIONS='))).toEqual([])
     }
   })
