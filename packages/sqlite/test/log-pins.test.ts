@@ -1,6 +1,7 @@
 import Database from 'better-sqlite3'
 import { describe, expect, vi } from 'vitest'
 import { test } from './support/place.ts'
+import { markTearer } from './support/torn-mark.ts'
 import { stateOf, track } from './support/tracking.ts'
 
 // The app gets its turn after everything that a look does to SQLite, and there does what loses data when nobody stands on
@@ -65,3 +66,25 @@ describe.for(['PASSIVE', 'RESTART', 'TRUNCATE'])(
     })
   },
 )
+
+test('a commit mark that a writer is just writing is no empty log: no commit is missed', async ({ place }) => {
+  const app = new Database(place.file, { timeout: 0 })
+  app.exec('PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (id INTEGER PRIMARY KEY, v)')
+  const tracking = track(place, stateOf(place.file))
+  await tracking.lookAndCheck()
+  app.exec('INSERT INTO t (v) VALUES (1)')
+  // Who takes these for an empty log lets go of the commit twice; then it is overwritten.
+  const tearing = markTearer(place, app)
+  for (let look = 0; look < 2; look++) {
+    tearing.times = 2 // for a glance at its length, and for the look
+    await tracking.tracker.look()
+    expect(tearing.times).toBe(0)
+    app.pragma('wal_checkpoint(FULL)')
+  }
+  app.exec('INSERT INTO t (v) VALUES (2)')
+  app.exec('INSERT INTO t (v) VALUES (3)')
+  const steps = await tracking.lookAndCheck()
+  expect(steps.map(({ how }) => how)).not.toContain('comparison')
+  expect(steps.flatMap(({ commits }) => commits)).toHaveLength(3)
+  app.close()
+})

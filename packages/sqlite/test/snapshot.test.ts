@@ -6,6 +6,7 @@ import { type OpenSource, openSource } from '../src/child/open-source.ts'
 import { type Snapshot, takeSnapshot } from '../src/child/snapshot.ts'
 import { contentOf, integrityOf } from './support/images.ts'
 import { type Place, test } from './support/place.ts'
+import { markTearer } from './support/torn-mark.ts'
 
 // Here the snapshot is taken in this process, so that a writer can be let in between any two pages. That drops locks
 // at the end, when descriptors are closed: nothing is open any more by then.
@@ -82,6 +83,22 @@ describe('a snapshot', () => {
       writer.exec('DELETE FROM t')
     })
     expect(contentOf(image)).toBe(before)
+  })
+
+  test('of a log whose commit mark a writer is just writing: nothing of it is missed', ({ place }) => {
+    const { writer, take } = bench(place)
+    writer.pragma('wal_checkpoint(FULL)')
+    writer.exec("UPDATE t SET v = 'in the log' WHERE id < 50")
+    const before = contentOf(place.file)
+    const tearing = markTearer(place, writer)
+    tearing.times = 3
+    const image = read(place, take(), () => {
+      writer.exec("UPDATE t SET v = 'later'")
+      writer.pragma('wal_checkpoint(PASSIVE)')
+    })
+    expect(integrityOf(image)).toBe('ok')
+    expect(contentOf(image)).toBe(before)
+    expect(tearing.times).toBe(0)
   })
 
   test('is let go: the log can be emptied afterwards, and not before', ({ place }) => {

@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
 import { BackupError } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
+import { type CommitMark, prepareMark, readMark } from './commit-mark.ts'
 import { beginReading, type OpenSource } from './open-source.ts'
 import { isWalHeader, readAt, WAL_HEADER_BYTES } from './wal.ts'
 
@@ -11,11 +12,7 @@ const MOST_LOOKS = 10_000
 const SPIN_MS = 20
 
 /** What the write-ahead log is now. */
-export interface LogView {
-  /** Committed frames. */
-  readonly frames: number
-  /** How many of them are in the main file already. */
-  readonly backfilled: number
+export interface LogView extends CommitMark {
   /** Absent when the log is empty. */
   readonly log?: { readonly fd: number; readonly header: Buffer }
 }
@@ -39,7 +36,7 @@ export class LogPins {
   /** Is never inside a transaction: looks at the log, and checkpoints. */
   readonly #probe: Database.Database
   readonly #writer: Database.Database | undefined
-  #noop: Database.Statement | undefined
+  #mark: Database.Statement | undefined
   #fd: number | undefined
 
   /** `mayWrite`: also for {@link checkpoint} and {@link lockWriters}. */
@@ -81,26 +78,26 @@ export class LogPins {
     end(this.#next)
   }
 
-  /** Committed frames; for a glance, without a look at what they are. */
+  /** Committed frames; for a glance, without a look at what they are. 0 when it cannot be told just now. */
   frames(): number {
-    return Math.max(0, this.#mark().log)
+    return this.#readMark()?.frames ?? 0
   }
 
-  /** Reads the mark and changes nothing. SQLite before 3.51 would really checkpoint: the caller checks the version. */
-  #mark(): { readonly log: number; readonly checkpointed: number } {
-    this.#noop ??= this.#probe.prepare('PRAGMA wal_checkpoint(NOOP)')
-    return this.#noop.get() as { log: number; checkpointed: number }
+  #readMark(): CommitMark | undefined {
+    this.#mark ??= prepareMark(this.#probe)
+    return readMark(this.#mark)
   }
 
   /** @throws `SOURCE_BUSY` */
   view(): LogView {
     for (let look = 1; look <= MOST_LOOKS; look++) {
       const before = this.#header()
-      const { log: frames, checkpointed: backfilled } = this.#mark()
-      if (frames <= 0) return { frames: 0, backfilled: 0 }
+      const mark = this.#readMark()
+      if (!mark) continue
+      if (mark.frames === 0) return { frames: 0, backfilled: 0 }
       const header = this.#header()
       if (before && header && this.#fd !== undefined && before.equals(header) && isWalHeader(header))
-        return { frames, backfilled, log: { fd: this.#fd, header } }
+        return { ...mark, log: { fd: this.#fd, header } }
     }
     throw new BackupError('SOURCE_BUSY', `${this.#source.file}: the write-ahead log did not stand still.`, {
       retryable: true,

@@ -2,6 +2,7 @@ import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { BackupError } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
 import type { LogMark } from '../changes/format.ts'
+import { prepareMark, readMark } from './commit-mark.ts'
 import { beginReading, type OpenSource } from './open-source.ts'
 import { FRAME_HEADER_BYTES, framesFor, indexWal, isWalHeader, readAt, WAL_HEADER_BYTES, type WalIndex } from './wal.ts'
 
@@ -68,16 +69,15 @@ export function takeSnapshot(source: OpenSource, connection: Database.Database, 
   })
 }
 
-/** Reads the commit mark and what the log holds up to it; `moved` when both changed under our hands. */
+/** Reads the commit mark and what the log holds up to it; `moved` when they changed under our hands. */
 function lookAtLog(file: string, probe: Database.Database, pageSize: number): PinnedLog | 'empty' | 'moved' {
   const fd = openLog(file)
   let keep = false
   try {
     const before = fd === undefined ? undefined : readAt(fd, WAL_HEADER_BYTES, 0)
-    // Reads the mark and changes nothing. SQLite before 3.51 would really checkpoint: the caller checks the version.
-    const [state] = probe.pragma('wal_checkpoint(NOOP)') as { log: number }[]
-    const lastFrame = state?.log ?? -1
-    if (lastFrame <= 0) return 'empty' // everything is in the main file, which nobody writes to while we are pinned
+    const lastFrame = readMark(prepareMark(probe))?.frames
+    if (lastFrame === undefined) return 'moved'
+    if (lastFrame === 0) return 'empty' // everything is in the main file, which nobody writes to while we are pinned
     if (fd === undefined || before === undefined) return 'moved'
     const after = readAt(fd, WAL_HEADER_BYTES, 0)
     if (!before.equals(after) || !isWalHeader(after)) return 'moved'
