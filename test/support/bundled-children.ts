@@ -4,6 +4,9 @@ import { pathToFileURL } from 'node:url'
 import { build } from 'tsup'
 import type { Plugin } from 'vitest/config'
 
+/** The module of a package that starts its children. */
+const STARTS_CHILDREN = /^(.*\/packages\/\w+)\/src\/child-process\.ts$/
+
 const bundles = new Map<string, Promise<string>>()
 
 /**
@@ -16,11 +19,13 @@ export function bundledChildren(): Plugin {
   return {
     name: 'bundled-children',
     enforce: 'pre',
-    configureVitest: ({ vitest }) => {
+    configureVitest: ({ vitest, defineCacheKeyGenerator }) => {
       isOn = !vitest.config.watch
+      // A module that is not transformed again would lead to the bundle of an earlier run.
+      defineCacheKeyGenerator(({ id }) => (STARTS_CHILDREN.test(id) ? false : undefined))
     },
     async transform(code, id) {
-      const [, folder] = /^(.*\/packages\/\w+)\/src\/child-process\.ts$/.exec(id) ?? []
+      const [, folder] = STARTS_CHILDREN.exec(id) ?? []
       if (!isOn || folder === undefined) return undefined
       const bundle = bundles.get(folder) ?? bundleChild(folder)
       bundles.set(folder, bundle)
