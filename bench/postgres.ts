@@ -157,7 +157,7 @@ async function bench(): Promise<void> {
       { name: 'pg_restore -j2', command: `pg_restore -j2 -d peer ${at('dump')}`, prepare: newDatabase },
       {
         name: 'sha256sum, zstd -d, sha256sum, pg_restore -j2, vacuumdb --analyze-only',
-        command: sameChecksOfDump(dump, at('plain'), 'peer'),
+        command: sameChecksOfDump(dump, join(values.folder, 'plain'), 'peer'),
         prepare: newDatabase,
       },
     ],
