@@ -58,7 +58,7 @@ export async function findMerges(
     // Of an older chain nothing needs to be read until it can be thinned as a whole, and then becomes a few logs.
     const isOld = thinBefore !== undefined && entries.every(({ startedAt }) => startedAt < thinBefore)
     const merges = chain === newest || isOld
-    if (entries[0]?.held || !(merges || hasLeftover(entries))) continue
+    if (entries[0]?.held || !(merges || newestInputs(entries).length > 0)) continue
     const one = await findInChain(plan, chain, entries, manifests, settings)
     found.push(merges ? one : { ...one, runs: [] })
   }
@@ -66,12 +66,12 @@ export async function findMerges(
 }
 
 /**
- * Whether names alone tell of logs that a merged one stands for and that could not be removed: the newest of them goes
- * last.
+ * Logs behind which a merged one may stand, as their names tell: the newest that it was made of. They are removed last, so
+ * that what is left of others can be told by them.
  */
-function hasLeftover(entries: readonly CatalogEntry[]): boolean {
+export function newestInputs(entries: readonly CatalogEntry[]): CatalogEntry[] {
   const times = new Set(entries.map(({ startedAt }) => startedAt.getTime()))
-  return entries.some((entry) => entry.kind === 'log' && times.has(mergedAt(entry).getTime()))
+  return entries.filter((entry) => entry.kind === 'log' && times.has(mergedAt(entry).getTime()))
 }
 
 async function findInChain(
@@ -136,7 +136,7 @@ const toCandidate = ({ entry, manifest }: Log, taken: ReadonlySet<number>): Merg
 })
 
 /** The time of a merged log whose newest input is `last`: just after it, where nothing else of the chain is. */
-export const mergedAt = ({ startedAt }: Pick<CatalogEntry, 'startedAt'>): Date => new Date(startedAt.getTime() + 1)
+const mergedAt = ({ startedAt }: Pick<CatalogEntry, 'startedAt'>): Date => new Date(startedAt.getTime() + 1)
 
 /** Names of the destinations that hold all of them. */
 const holdersOf = ({ destinations }: BackupPlan, logs: readonly Log[]): string[] =>

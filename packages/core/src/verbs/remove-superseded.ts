@@ -3,7 +3,7 @@ import type { CatalogEntry, Manifest } from '../contracts/backup.ts'
 import { BackupError, throwIfAborted, toBackupError } from '../errors.ts'
 import type { ManifestReader } from '../manifest-reader.ts'
 import type { Destination } from '../plan.ts'
-import { type ChainOfLogs, mergedAt } from './find-merges.ts'
+import { type ChainOfLogs, newestInputs } from './find-merges.ts'
 import { type Forget, forgetLast } from './forget-backup.ts'
 import { damageIn, mendMerged } from './mend-merged.ts'
 import { supersededLogs } from './plan-merges.ts'
@@ -84,9 +84,8 @@ async function removeFrom(
   }
   const place = { plan: plan.name, name: destination.name, storage: destination.storage, keys }
   // The newest that each stands for goes last: by its name a merge finds, also in an older chain, that some are left.
-  const times = new Set(backups.map(({ startedAt }) => startedAt.getTime()))
-  const isNewest = (entry: CatalogEntry): boolean => times.has(mergedAt(entry).getTime())
-  for (const some of [going.filter((entry) => !isNewest(entry)), going.filter(isNewest)])
+  const last = new Set(newestInputs(backups))
+  for (const some of [going.filter((entry) => !last.has(entry)), going.filter((entry) => last.has(entry))])
     await removeBackups(place, some, forget, signal)
   return going.map(({ id }) => id)
 }

@@ -1,4 +1,5 @@
 import type Database from 'better-sqlite3'
+import { pause } from './pause.ts'
 
 /** The write-ahead log as SQLite's index of it tells it. */
 export interface CommitMark {
@@ -19,9 +20,6 @@ export const prepareMark = (connection: Database.Database): Database.Statement =
 export function readMark(statement: Database.Statement): CommitMark | undefined {
   const { log, checkpointed } = statement.get() as { readonly log: number; readonly checkpointed: number }
   if (log >= 0) return { frames: log, backfilled: checkpointed }
-  Atomics.wait(NEVER, 0, 0, REST_MS) // so that the writer has its turn
+  pause() // so that the writer has its turn
   return undefined
 }
-
-const REST_MS = 1
-const NEVER = new Int32Array(new SharedArrayBuffer(4))

@@ -3,6 +3,7 @@ import { BackupError } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
 import { type CommitMark, prepareMark, readMark } from './commit-mark.ts'
 import { beginReading, type OpenSource } from './open-source.ts'
+import { pause } from './pause.ts'
 import { isWalHeader, readAt, WAL_HEADER_BYTES } from './wal.ts'
 
 /** A busy database moves on between two looks; far fewer looks than this have always been enough. */
@@ -171,12 +172,10 @@ function retry(forMs: number, attempt: () => boolean): boolean {
   while (!attempt()) {
     const passedMs = performance.now() - startedMs
     if (passedMs >= forMs) return false
-    if (passedMs > SPIN_MS) Atomics.wait(NEVER, 0, 0, 1)
+    if (passedMs > SPIN_MS) pause()
   }
   return true
 }
-
-const NEVER = new Int32Array(new SharedArrayBuffer(4))
 
 function end(connection: Database.Database): void {
   if (connection.inTransaction) connection.exec('ROLLBACK')
