@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { type BackupAdapter, BackupError, createBackup, type LogFollowing } from '../src/index.ts'
+import {
+  type BackupAdapter,
+  BackupError,
+  type BackupPlanOptions,
+  createBackup,
+  type LogFollowing,
+} from '../src/index.ts'
 import type { FollowParts } from '../src/verbs/follow-log.ts'
 import { assertRestores, following, loggedIn, manifestOf, newest, RARELY, warningsIn } from './support/following.ts'
 import { scenario } from './support/scenario.ts'
@@ -124,6 +130,36 @@ describe('merges', () => {
     expect(warningsIn(events)).toEqual(['Logs could not be merged: No room.'])
     await following(all, log, { ...RARELY, merge: false, parts: { mergeLogs, mergeEvery: 1 } })
     expect(merges).toBe(3)
+  })
+
+  test('compress as the plan says; the logs that wait for them are compressed with the least', async () => {
+    const all = scenario(3)
+    const mergeLogs: FollowParts['mergeLogs'] = async () => {}
+    const levelAfter = async (
+      compression: BackupPlanOptions['compression'],
+      options: { merge?: false; parts?: Partial<FollowParts> },
+    ): Promise<unknown> => {
+      const plan = all.planWith({ ...(compression && { compression }) })
+      let codecs: unknown
+      await following(
+        { plan },
+        async (followed) => {
+          all.source.append('one more')
+          await followed.flush()
+          const { id } = (await newest({ plan })) as { id: string }
+          codecs = (await manifestOf(all, id)).members.map((member) => member.codecs)
+        },
+        { ...RARELY, ...options },
+      )
+      return codecs
+    }
+    await createBackup(all.plan)
+    const parts = { mergeLogs }
+    expect(await levelAfter(undefined, { parts })).toEqual([[{ name: 'zstd', level: 1 }]])
+    expect(await levelAfter(undefined, { parts, merge: false })).toEqual([[{ name: 'zstd', level: 3 }]])
+    expect(await levelAfter(undefined, {})).toEqual([[{ name: 'zstd', level: 3 }]])
+    expect(await levelAfter({ algorithm: 'gzip', level: 9 }, { parts })).toEqual([[{ name: 'gzip', level: 1 }]])
+    expect(await levelAfter('none', { parts })).toEqual([[]])
   })
 
   test('that are under way end with the following, and one at a time', async () => {

@@ -142,6 +142,44 @@ describe('planMerges', () => {
     }
     expect(written).toBeLessThanOrEqual(4 * 1000)
   })
+
+  test('few large logs stay as they are: the bytes of a busy flow are written once more, not at each level', () => {
+    const limits: MergeSettings = { most: 60, mostBytes: 256 }
+    const flow = (count: number, plainBytes: number): { logs: MergeCandidate[]; written: number } => {
+      let logs: MergeCandidate[] = []
+      let written = 0
+      for (let second = 0; second < count; second++) {
+        const at = new Date(second * 1000)
+        logs.push({ id: `${second}`, level: 0, thinned: false, consistentAt: at, plainBytes, canBeLast: true })
+        for (let runs = planMerges(logs, limits); runs.length > 0; runs = planMerges(logs, limits)) {
+          logs = merged(logs, runs)
+          written += runs.reduce((sum, { ids }) => sum + ids.length * plainBytes, 0)
+        }
+      }
+      return { logs, written }
+    }
+    const busy = flow(600, 1.7)
+    expect(busy.logs.map(({ level }) => level)).toEqual(new Array(10).fill(1))
+    expect(busy.written).toBeCloseTo(600 * 1.7)
+    expect(flow(100, 30).logs.at(0)?.plainBytes).toBe(240)
+    expect(flow(100, 40)).toMatchObject({ logs: { length: 100 }, written: 0 })
+  })
+
+  test('what is thinned becomes one also when there are few of them', () => {
+    const logs = Array.from({ length: 2 }, (_, index) => ({
+      id: `${index}`,
+      level: 1,
+      thinned: false,
+      consistentAt: new Date(index * MINUTE),
+      plainBytes: 100,
+      canBeLast: true,
+    }))
+    const thinBefore = new Date(10 * MINUTE)
+    expect(planMerges(logs, { most: 60, mostBytes: 256 })).toEqual([])
+    expect(planMerges(logs, { most: 60, mostBytes: 256, thinBefore })).toEqual([
+      { ids: ['0', '1'], level: 2, thin: true },
+    ])
+  })
 })
 
 const comparePositions = (a: string, b: string): number => Number(a) - Number(b)

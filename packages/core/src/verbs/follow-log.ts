@@ -11,7 +11,10 @@ export interface FollowLogOptions extends VerbOptions {
   readonly everyMs?: number
   /** After this long without a commit an empty log says that there was none, in milliseconds. Default: 60,000. */
   readonly idleEveryMs?: number
-  /** How logs are merged beside the following; false: they are not. Default: as `mergeLogs` does without options. */
+  /**
+   * How logs are merged beside the following; false: they are not. Default: as `mergeLogs` does without options. Logs that
+   * will be merged are compressed with level 1, the merged ones as the plan says.
+   */
   readonly merge?: FollowMergeOptions | false
 }
 

@@ -75,6 +75,7 @@ export class FollowSession {
       everyMs,
       ...(onEvent && { onEvent }),
       ...(timing.lock && { lockTiming: timing.lock }),
+      areMerged: merge !== undefined,
       onSource: (source) => this.#changeSource(source),
       onLogged: (made, whole) => this.#logged(made, whole),
     })

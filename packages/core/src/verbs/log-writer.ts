@@ -1,3 +1,4 @@
+import type { Compression } from '../contracts/adapter.ts'
 import type { BackupEvent } from '../contracts/events.ts'
 import type { BackupError } from '../errors.ts'
 import { acquireLock, type Lock, type LockTiming } from '../lock.ts'
@@ -12,6 +13,8 @@ export interface LogWriterOptions {
   readonly everyMs: number
   readonly onEvent?: (event: BackupEvent) => void
   readonly lockTiming?: LockTiming
+  /** Its logs live only until they are merged, which compresses them as the plan says. */
+  readonly areMerged: boolean
   /** A source is there, or is there no more. */
   readonly onSource: (source: FollowedSource | undefined) => void
   /** A log is committed; `whole` when it has everything that was captured. Called before anything else can fail. */
@@ -166,12 +169,31 @@ export class LogWriter {
     }
     const from = source.backup(until?.base.full.manifest)
     const { without = new Set(), ...rest } = start
-    const made = await makeBackup(quiet(this.#work, without), signal, both, rest, from)
+    const made = await makeBackup(this.#quiet(without), signal, both, rest, from)
     this.#chain.advance(start, made)
     // Why is told already.
     for (const { name, error } of made.destinations) if (error) this.#tellLeftOut(start.chain, name, false)
     this.#options.onLogged(made, until === undefined)
     await source.committed(made.manifest)
+  }
+
+  /** For one log of many: only warnings are told, and nothing of destinations that are left out anyway. */
+  #quiet(without: ReadonlySet<string>): Work {
+    const work = this.#work
+    const { destinations, compression } = work.plan
+    const plan = {
+      ...work.plan,
+      destinations: destinations.filter(({ name, storage }) => !without.has(name) && !storage.capabilities.readOnly),
+      compression: this.#options.areMerged ? lightly(compression) : compression,
+    }
+    return {
+      ...work,
+      plan,
+      emit: (event) => {
+        if (event.type === 'warning') work.emit(event)
+      },
+      adapterContext: (phase, signal) => ({ ...work.adapterContext(phase, signal), onProgress: () => {} }),
+    }
   }
 
   /** A backup of its own, told as one. */
@@ -202,17 +224,5 @@ async function continued(source: FollowedSource, { base }: LogStart): Promise<bo
   }
 }
 
-/** For one log of many: only warnings are told, and nothing of destinations that are left out anyway. */
-function quiet(work: Work, without: ReadonlySet<string>): Work {
-  const destinations = work.plan.destinations.filter(
-    ({ name, storage }) => !without.has(name) && !storage.capabilities.readOnly,
-  )
-  return {
-    ...work,
-    plan: { ...work.plan, destinations },
-    emit: (event) => {
-      if (event.type === 'warning') work.emit(event)
-    },
-    adapterContext: (phase, signal) => ({ ...work.adapterContext(phase, signal), onProgress: () => {} }),
-  }
-}
+/** With the least that the algorithm can do. */
+const lightly = ({ algorithm, level }: Compression): Compression => ({ algorithm, level: Math.min(level, 1) })

@@ -23,6 +23,9 @@ export interface MergeSettings {
   readonly thinBefore?: Date
 }
 
+/** Fewer that are too large together for more are not worth writing anew: that costs by the byte, and spares logs. */
+const FEWEST = 8
+
 /** Logs that become one, oldest first. */
 export interface MergeRun {
   readonly ids: readonly string[]
@@ -52,8 +55,10 @@ export function planMerges(neighbours: readonly MergeCandidate[], settings: Merg
   const close = (): MergeCandidate[] => {
     const count = group.findLastIndex(({ canBeLast }) => canBeLast) + 1
     const ids = group.slice(0, count).map(({ id }) => id)
-    // One alone as it was made has so few moments that writing it anew is not worth it.
-    const worth = ids.length > 1 || (ids.length === 1 && thin && (group[0]?.level ?? 0) > 0)
+    // Of those that are thinned, one alone as it was made has too few moments.
+    const worth = thin
+      ? ids.length > 1 || (ids.length === 1 && (group[0]?.level ?? 0) > 0)
+      : ids.length >= Math.min(most, FEWEST)
     if (worth) runs.push({ ids, level: groupLevel + (ids.length > 1 ? 1 : 0), thin })
     return worth ? group.slice(count) : []
   }
