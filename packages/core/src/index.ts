@@ -23,7 +23,14 @@ export {
   toBackupError,
 } from './errors.ts'
 export { folderOwner, isAbandonedFolder, makeOwnedFolder } from './owned-folder.ts'
-export { COMPRESSION_SUFFIX, compress, compressFrame, FRAME_BYTES, freeFrame } from './pipeline/compress.ts'
+export {
+  COMPRESSION_SUFFIX,
+  compress,
+  compressFrame,
+  FRAME_BYTES,
+  freeFrame,
+  type ReadyFrame,
+} from './pipeline/compress.ts'
 export { copyToShared } from './pipeline/copy-shared.ts'
 export { inOrder } from './pipeline/in-order.ts'
 export { borrow, LentBody } from './pipeline/lent-body.ts'
@@ -32,6 +39,7 @@ export { Meter } from './pipeline/meter.ts'
 export { meterFor, ThreadMeter } from './pipeline/thread-meter.ts'
 export { unpackWhole } from './pipeline/unpack-whole.ts'
 export { wholeBody } from './pipeline/whole-body.ts'
+export { type FramePlace, framesIn } from './pipeline/zstd-frames.ts'
 export { type BackupPlan, type BackupPlanOptions, type Destination, defineBackupPlan } from './plan.ts'
 export { livenessOf, ownIdentity, type ProcessIdentity } from './process-identity.ts'
 export { type Calendar, type CalendarUnit, createCalendar } from './retention/calendar.ts'

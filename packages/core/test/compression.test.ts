@@ -5,7 +5,7 @@ import * as zlib from 'node:zlib'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { patterned } from '../../testing/src/index.ts'
-import { compress, compressFrame, FRAME_BYTES, freeFrame } from '../src/index.ts'
+import { compress, compressFrame, FRAME_BYTES, framesIn, freeFrame, type ReadyFrame } from '../src/index.ts'
 import { ByteReader } from '../src/pipeline/byte-reader.ts'
 import { decode } from '../src/pipeline/decompress.ts'
 import { type FrameHeader, framePieces, nextFrame } from '../src/pipeline/zstd-frames.ts'
@@ -188,6 +188,68 @@ test.each([0, 1, 5000, FRAME_BYTES])(
     }
   },
 )
+
+describe('frames that are ready', () => {
+  const pieces = fc.array(fc.record({ length: fc.integer({ min: 0, max: 9_000 }), isReady: fc.boolean() }), {
+    maxLength: 12,
+  })
+
+  test.each(['zstd', 'gzip', 'none'] as const)(
+    'stand where they are among what is compressed: %s',
+    async (algorithm) => {
+      await fc.assert(
+        fc.asyncProperty(pieces, async (made) => {
+          const parts = made.map(({ length, isReady }, i) => ({ plain: patterned(length + i), isReady }))
+          const plain = Buffer.concat(parts.map((part) => part.plain))
+          const ready: Buffer[] = []
+          async function* source(): AsyncGenerator<Uint8Array | ReadyFrame> {
+            for (const { plain, isReady } of parts) {
+              if (!isReady) yield plain
+              else {
+                const frame = Buffer.from(await compressFrame(plain, { algorithm, level: 1 }))
+                ready.push(frame)
+                yield { plain, frame }
+              }
+            }
+          }
+          const stored = await buffer(compress(source(), { algorithm, level: 3 }))
+          expect((await expand(stored, algorithm)).equals(plain)).toBe(true)
+          let at = 0
+          for (const frame of ready) {
+            at = stored.indexOf(frame, at)
+            expect(at).toBeGreaterThanOrEqual(0)
+            at += frame.length
+          }
+        }),
+        { numRuns: 60 },
+      )
+    },
+  )
+
+  test('are found where they are, also between skippable ones and however they are cut', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.nat(200_000), { maxLength: 6 }), lengths, async (sizes, cuts) => {
+        const frames = await Promise.all(sizes.map((n) => compressFrame(text(n), { algorithm: 'zstd', level: 3 })))
+        const skippable = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 9, 9, 9])
+        const stored = Buffer.concat(frames.flatMap((frame, i) => (i % 2 === 0 ? [frame] : [skippable, frame])))
+        const found = []
+        for await (const place of framesIn(cut(stored, cuts))) found.push(place)
+        expect(found.map(({ plainBytes }) => plainBytes)).toEqual(sizes)
+        expect(
+          found.every(({ position, storedBytes }, i) =>
+            stored.subarray(position, position + storedBytes).equals(frames[i] as Uint8Array),
+          ),
+        ).toBe(true)
+      }),
+      { numRuns: 60 },
+    )
+    await expect(
+      (async () => {
+        for await (const _ of framesIn(cut((await squeeze(text(300), 'zstd')).subarray(0, -1))));
+      })(),
+    ).rejects.toMatchObject({ code: 'MEMBER_DAMAGED' })
+  })
+})
 
 describe('frames that claim absurd sizes', () => {
   afterEach(() => vi.restoreAllMocks())

@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs'
 import { zstdDecompressSync } from 'node:zlib'
+import { FRAME_BYTES, framesIn } from '@taskflow-backup/core'
 import { describe, expect } from 'vitest'
 import { hashPage } from '../src/changes/page-table.ts'
 import { ChangeStore } from '../src/child/change-store.ts'
@@ -29,6 +30,29 @@ const STORES: [string, number][] = [
   ['in memory', 8 * 1024 * 1024],
   ['in a temporary file', 2 * PAGE],
 ]
+
+test('many pages are compressed apart from their index, in frames of whole pages', async ({ place }) => {
+  const store = new ChangeStore(PAGE, place.temporary)
+  place.atEnd(() => store.clear())
+  const sizesOf = async (file: string): Promise<(number | undefined)[]> => {
+    const frames = []
+    for await (const { plainBytes } of framesIn(createReadStream(file))) frames.push(plainBytes)
+    return frames
+  }
+  commit(store, 1, 1023)
+  store.endStep(step())
+  const few = await store.write(place.path('few.changes'), ZSTD)
+  expect(await sizesOf(place.path('few.changes'))).toEqual([few.plain.bytes])
+  commit(store, 1, 5000)
+  store.endStep(step({ firstCommit: 2, lastCommit: 2 }))
+  const many = await store.write(place.path('many.changes'), ZSTD)
+  const pages = 6023 * PAGE
+  expect(await sizesOf(place.path('many.changes'))).toEqual([
+    many.plain.bytes - pages,
+    FRAME_BYTES,
+    pages - FRAME_BYTES,
+  ])
+})
 
 describe.for(STORES)('a change store, %s', ([, memoryBytes]) => {
   const open = (place: Place): ChangeStore => {

@@ -1,18 +1,27 @@
 import { readdirSync } from 'node:fs'
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { compressFrame, decodeMember } from '@taskflow-backup/core'
 import * as fc from 'fast-check'
-import { describe, expect } from 'vitest'
+import { describe, expect, vi } from 'vitest'
 import type { Step } from '../src/changes/format.ts'
+import { Spool } from '../src/child/spool.ts'
+import { StoredFrames } from '../src/child/stored-frames.ts'
 import { decodeChanges } from './support/changes.ts'
 import {
   arbitrarySteps,
   cutIntoLogs,
   encodeChanges,
   imageOf,
+  type MadeMember,
+  memberOf,
   mergePlain,
+  mergeStored,
   PAGE_SIZE,
   playHistory,
   rebuildFrom,
   START,
+  storeMember,
   type WrittenStep,
 } from './support/history.ts'
 import { test } from './support/place.ts'
@@ -139,6 +148,118 @@ describe('merged logs', () => {
       message: expect.stringMatching(/^1\.changes: .*another page 1 than its index tells/),
     })
     expect(readdirSync(place.temporary)).toEqual(before)
+  })
+})
+
+describe('compressed logs', () => {
+  const ZSTD = { algorithm: 'zstd', level: 3 } as const
+  const arbitraryFrames = fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 3 })
+  type StoredLog = MadeMember & { readonly frames: readonly Uint8Array[] }
+
+  /** A log as it is stored: its index in a frame of its own, its pages in frames of so many pages, in turn. */
+  async function storeLog(steps: readonly WrittenStep[], pagesInFrame: readonly number[]): Promise<StoredLog> {
+    const plain = encodeChanges(steps)
+    const begin = plain.length - steps.reduce((sum, { pages }) => sum + pages.length, 0) * PAGE_SIZE
+    const frames = [await compressFrame(plain.subarray(0, begin), ZSTD)]
+    for (let at = begin, turn = 0; at < plain.length; turn++) {
+      const bytes = (pagesInFrame[turn % pagesInFrame.length] as number) * PAGE_SIZE
+      frames.push(await compressFrame(plain.subarray(at, at + bytes), ZSTD))
+      at += bytes
+    }
+    return { ...memberOf('made.changes', plain, Buffer.concat(frames), ZSTD), frames: frames.slice(1) }
+  }
+
+  /** Merges logs of whose frames each with a page may be taken as it is. */
+  async function merge(folder: string, logs: readonly MadeMember[], resolutionMs?: number) {
+    const settings = { compression: ZSTD, ...(resolutionMs !== undefined && { resolutionMs }) }
+    const { bytes, facts } = await mergeStored(folder, logs, settings, PAGE_SIZE)
+    const member = {
+      name: 'merged.changes',
+      file: 'merged.changes.zst',
+      codecs: [{ name: 'zstd', level: 3 }],
+      ...facts,
+    }
+    return { bytes, plain: await buffer(decodeMember(member, Readable.from([bytes]), () => {})) }
+  }
+
+  const holdsInOrder = (bytes: Buffer, frames: readonly Uint8Array[]): boolean => {
+    let at = 0
+    return frames.every((frame) => {
+      at = bytes.indexOf(frame, at)
+      return at >= 0
+    })
+  }
+
+  test('are merged as they are: what is compressed already is not compressed again', async ({ place }) => {
+    await fc.assert(
+      fc.asyncProperty(arbitrarySteps, arbitraryCuts, arbitraryFrames, async (made, cuts, pagesInFrame) => {
+        const parts = cutIntoLogs(playHistory(made).steps, cuts)
+        const logs = await Promise.all(parts.map((part) => storeLog(part, pagesInFrame)))
+        const { bytes, plain } = await merge(place.folder, logs)
+        expect(plain.equals((await mergePlain(place.folder, parts.map(encodeChanges))).plain)).toBe(true)
+        const frames = logs.flatMap((log) => log.frames)
+        expect(holdsInOrder(bytes, frames)).toBe(true)
+        // And again, as they will be at the next level.
+        const again = await merge(place.folder, [memberOf('once.changes', plain, bytes, ZSTD)])
+        expect(again.bytes.equals(bytes)).toBe(true)
+      }),
+      RUNS,
+    )
+  })
+
+  test('are the same merged, whether or not their frames can be taken: thinned, overlapping, with frames across pages', async ({
+    place,
+  }) => {
+    await fc.assert(
+      fc.asyncProperty(
+        arbitrarySteps,
+        fc.nat(),
+        fc.nat(3),
+        arbitraryFrames,
+        fc.option(fc.integer({ min: 1, max: 3_000 }), { nil: undefined }),
+        async (made, n, back, pagesInFrame, resolutionMs) => {
+          const { steps } = playHistory(made)
+          const cut = n % (steps.length + 1)
+          const parts = [steps.slice(0, cut), steps.slice(Math.max(0, cut - back))].filter(({ length }) => length > 0)
+          const expected = await mergePlain(place.folder, parts.map(encodeChanges), {
+            ...(resolutionMs !== undefined && { resolutionMs }),
+          })
+          const framed = await Promise.all(parts.map((part) => storeLog(part, pagesInFrame)))
+          expect((await merge(place.folder, framed, resolutionMs)).plain.equals(expected.plain)).toBe(true)
+          const whole = await Promise.all(parts.map((part) => storeMember('made.changes', encodeChanges(part), ZSTD)))
+          const mixed = framed.map((log, i) => (i % 2 === 0 ? (whole[i] as MadeMember) : log))
+          expect((await merge(place.folder, mixed, resolutionMs)).plain.equals(expected.plain)).toBe(true)
+        },
+      ),
+      RUNS,
+    )
+  })
+
+  test('of another level are compressed as the merged one shall be', async ({ place }) => {
+    const { steps } = playHistory([commitOf(100, 1), commitOf(100, 2), commitOf(100, 3)])
+    const log = await storeLog(steps, [1])
+    const other = { ...log, member: { ...log.member, codecs: [{ name: 'zstd', level: 1 }] } }
+    expect(holdsInOrder((await merge(place.folder, [log])).bytes, log.frames)).toBe(true)
+    const { bytes, plain } = await merge(place.folder, [other])
+    expect(log.frames.some((frame) => bytes.includes(Buffer.from(frame)))).toBe(false)
+    expect(plain.equals(encodeChanges(steps))).toBe(true)
+  })
+
+  test('of which there is no room for a copy are compressed anew', async ({ place }) => {
+    const frames = new StoredFrames(place.temporary, PAGE_SIZE)
+    const { steps } = playHistory([commitOf(100, 1)])
+    const [first, second] = [await storeLog(steps, [1]), await storeLog(steps, [1])]
+    const noRoom = vi.spyOn(Spool.prototype, 'append').mockImplementation(() => {
+      throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC', syscall: 'write' })
+    })
+    frames.add(first.stored)
+    noRoom.mockRestore()
+    await frames.endMember({ image: 0, count: 1, pageSize: PAGE_SIZE })
+    expect(frames.at(0)).toBeUndefined()
+    frames.add(second.stored)
+    await frames.endMember({ image: 1, count: 1, pageSize: PAGE_SIZE })
+    const found = frames.at(1)
+    expect(found && frames.read(found).equals(second.frames[0] as Uint8Array)).toBe(true)
   })
 })
 

@@ -2,7 +2,7 @@ import { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Compression } from '../contracts/adapter.ts'
-import { compress, freeFrame } from '../pipeline/compress.ts'
+import { compress, freeFrame, plainOf, type ReadyFrame } from '../pipeline/compress.ts'
 import { Meter } from '../pipeline/meter.ts'
 import type { SentFacts } from './job-member.ts'
 import { CHANNEL_FD } from './messages.ts'
@@ -22,7 +22,7 @@ export function openChannel(): Socket {
  * writes it to a file. When `source` fails, the channel is closed without an end.
  */
 export async function sendCompressed(
-  source: AsyncIterable<Uint8Array>,
+  source: AsyncIterable<Uint8Array | ReadyFrame>,
   compression: Compression,
   channel: Writable,
   onProgress: JobTools['onProgress'],
@@ -30,9 +30,9 @@ export async function sendCompressed(
   const isPlain = compression.algorithm === 'none'
   const plain = new Meter()
   const stored = isPlain ? plain : new Meter()
-  async function* metered(): AsyncGenerator<Uint8Array> {
+  async function* metered(): AsyncGenerator<Uint8Array | ReadyFrame> {
     for await (const piece of source) {
-      plain.update(piece)
+      plain.update(plainOf(piece))
       onProgress(plain.bytes)
       yield piece
     }

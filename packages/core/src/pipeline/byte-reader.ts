@@ -3,6 +3,7 @@ export class ByteReader {
   #source: AsyncIterator<Uint8Array>
   #pending: Buffer = Buffer.alloc(0)
   #ended = false
+  #position = 0
 
   constructor(source: AsyncIterable<Uint8Array>) {
     this.#source = source[Symbol.asyncIterator]()
@@ -28,8 +29,14 @@ export class ByteReader {
     return this.#pending.subarray(0, length)
   }
 
+  /** Bytes that were consumed so far. */
+  get position(): number {
+    return this.#position
+  }
+
   /** Consumes `length` bytes, which were peeked before. */
   skip(length: number): void {
+    this.#position += length
     this.#pending = this.#pending.subarray(length)
   }
 

@@ -46,6 +46,15 @@ function zstdFrame(plain: Uint8Array, level: number): Promise<Uint8Array> {
 /** `ZSTD_COMPRESSBOUND` of zstd.h. */
 const longestFrame = (bytes: number): number => bytes + (bytes >>> 8) + (Math.max(0, 128 * 1024 - bytes) >>> 11)
 
+/** Plain content, and the frame that it was compressed to before: that is taken as it is. */
+export interface ReadyFrame {
+  readonly plain: Uint8Array
+  readonly frame: Uint8Array
+}
+
+/** The plain content of a piece. */
+export const plainOf = (piece: Uint8Array | ReadyFrame): Uint8Array => ('frame' in piece ? piece.plain : piece)
+
 /** Frees the memory of a frame that {@link compressFrame} made and that nobody reads again. */
 export function freeFrame(frame: Uint8Array): void {
   // A small one may lie in Node's own pool together with others.
@@ -54,23 +63,45 @@ export function freeFrame(frame: Uint8Array): void {
 
 /**
  * Compresses a stream: a sequence of independent frames of 2 MiB plain content each, which every `zstd` and `gzip`
- * takes for one file.
+ * takes for one file. A {@link ReadyFrame}, which must be of the same algorithm, stands among them as it is.
  */
-export function compress(source: AsyncIterable<Uint8Array>, compression: Compression): AsyncIterable<Uint8Array> {
-  if (compression.algorithm === 'none') return source
-  return inOrder(regroup(source, FRAME_BYTES), FRAMES_IN_FLIGHT, async (frame) => {
-    const compressed = await compressFrame(frame, compression)
-    freeFrame(frame) // a copy of our own
+export function compress(
+  source: AsyncIterable<Uint8Array | ReadyFrame>,
+  compression: Compression,
+): AsyncIterable<Uint8Array> {
+  if (compression.algorithm === 'none') return plainPieces(source)
+  return inOrder(regroup(source, FRAME_BYTES), FRAMES_IN_FLIGHT, async (piece) => {
+    if ('frame' in piece) return piece.frame
+    const compressed = await compressFrame(piece, compression)
+    freeFrame(piece) // a copy of our own
     return compressed
   })
 }
 
-/** The same bytes in pieces of exactly `size`, but for the last; at least one piece, so that nothing is a file too. */
-async function* regroup(source: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Buffer> {
+async function* plainPieces(source: AsyncIterable<Uint8Array | ReadyFrame>): AsyncGenerator<Uint8Array> {
+  for await (const piece of source) yield plainOf(piece)
+}
+
+/**
+ * The same bytes in pieces of exactly `size`, but for the last, and the last before a frame that is ready; at least one
+ * piece, so that nothing is a file too.
+ */
+async function* regroup(
+  source: AsyncIterable<Uint8Array | ReadyFrame>,
+  size: number,
+): AsyncGenerator<Buffer | ReadyFrame> {
   let waiting: Buffer | undefined
   let filled = 0
   let empty = true
   for await (const piece of source) {
+    if ('frame' in piece) {
+      if (waiting) yield waiting.subarray(0, filled)
+      yield piece
+      empty = false
+      waiting = undefined
+      filled = 0
+      continue
+    }
     for (let at = 0; at < piece.length; ) {
       waiting ??= Buffer.allocUnsafeSlow(size)
       const end = Math.min(piece.length, at + size - filled)

@@ -1,5 +1,5 @@
 import { BackupError } from '../errors.ts'
-import type { ByteReader } from './byte-reader.ts'
+import { ByteReader } from './byte-reader.ts'
 
 // RFC 8878, section 3.1. Only what is needed to find where a frame ends.
 
@@ -28,6 +28,26 @@ export async function nextFrame(reader: ByteReader): Promise<FrameHeader | undef
     if (start.length < 8) throw truncated()
     reader.skip(8)
     await skipBytes(reader, start.readUInt32LE(4))
+  }
+}
+
+/** A frame of zstd, without its content: where it lies among the stored bytes, and how much it is unpacked. */
+export interface FramePlace {
+  readonly position: number
+  readonly storedBytes: number
+  /** `undefined` where the frame does not tell. */
+  readonly plainBytes: number | undefined
+}
+
+/** Where the frames are in content that was compressed with zstd. @throws `MEMBER_DAMAGED` */
+export async function* framesIn(stored: AsyncIterable<Uint8Array>): AsyncGenerator<FramePlace> {
+  const reader = new ByteReader(stored)
+  for (let header = await nextFrame(reader); header; header = await nextFrame(reader)) {
+    const { position } = reader
+    for await (const _ of framePieces(reader, header)) {
+      // Only how long they are counts.
+    }
+    yield { position, storedBytes: reader.position - position, plainBytes: header.plainBytes }
   }
 }
 

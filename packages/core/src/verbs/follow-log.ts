@@ -13,7 +13,7 @@ export interface FollowLogOptions extends VerbOptions {
   readonly idleEveryMs?: number
   /**
    * How logs are merged beside the following; false: they are not. Default: as `mergeLogs` does without options. Logs that
-   * will be merged are compressed with level 1, the merged ones as the plan says.
+   * will be merged are compressed with zstd level 3 or gzip level 1 at most, the merged ones as the plan says.
    */
   readonly merge?: FollowMergeOptions | false
 }

@@ -184,7 +184,7 @@ export class LogWriter {
     const plan = {
       ...work.plan,
       destinations: destinations.filter(({ name, storage }) => !without.has(name) && !storage.capabilities.readOnly),
-      compression: this.#options.areMerged ? lightly(compression) : compression,
+      compression: this.#options.areMerged ? quickly(compression) : compression,
     }
     return {
       ...work,
@@ -224,5 +224,10 @@ async function continued(source: FollowedSource, { base }: LogStart): Promise<bo
   }
 }
 
-/** With the least that the algorithm can do. */
-const lightly = ({ algorithm, level }: Compression): Compression => ({ algorithm, level: Math.min(level, 1) })
+/** Higher levels take more of the processor each second than it is worth for logs that live for a minute. */
+const QUICK_LEVEL = { zstd: 3, gzip: 1, none: 0 } as const
+
+const quickly = ({ algorithm, level }: Compression): Compression => ({
+  algorithm,
+  level: Math.min(level, QUICK_LEVEL[algorithm]),
+})

@@ -1,8 +1,9 @@
-import { type Compression, freeFrame, type SentFacts } from '@taskflow-backup/core'
+import { type Compression, freeFrame, type ReadyFrame, type SentFacts } from '@taskflow-backup/core'
 import { pagesOf } from '../changes/commits.ts'
-import { type ChangesIndex, encodeIndex, type Step } from '../changes/format.ts'
+import type { ChangesIndex, Step } from '../changes/format.ts'
 import { HASH_BYTES, type PageHash } from '../changes/page-table.ts'
 import { PendingImages } from './pending-images.ts'
+import { indexPiece } from './stored-frames.ts'
 import { writeCompressed } from './write-file.ts'
 
 const WORDS = HASH_BYTES / 4
@@ -97,11 +98,16 @@ export class ChangeStore {
   ): Promise<SentFacts & { readonly index: ChangesIndex }> {
     const index = this.index(from, to)
     const first = pagesIn(this.#steps.slice(0, from))
-    return { ...(await writeCompressed(path, this.#contentOf(index, first), compression)), index }
+    const start = await indexPiece(index, compression)
+    return { ...(await writeCompressed(path, this.#contentOf(start, index, first), compression)), index }
   }
 
-  async *#contentOf(index: ChangesIndex, first: number): AsyncGenerator<Buffer> {
-    yield encodeIndex(index)
+  async *#contentOf(
+    start: Buffer | ReadyFrame,
+    index: ChangesIndex,
+    first: number,
+  ): AsyncGenerator<Buffer | ReadyFrame> {
+    yield start
     const begin = first * this.#pageSize
     const bytes = index.pages.length * this.#pageSize
     for (let at = 0; at < bytes; at += READ_BYTES) {

@@ -32,14 +32,18 @@ export class IncomingMembers {
 
   /**
    * The same of a member `.changes`. Its plain content is not hashed as a whole: its index has a SHA-256 of its own, and a
-   * hash for each page, which is held against the page by whoever uses that.
+   * hash for each page, which is held against the page by whoever uses that. `onStored` is given the stored bytes.
    */
-  nextChanges(member: ManifestMember): AsyncGenerator<Buffer> {
-    return this.#unpack(member, 'not')
+  nextChanges(member: ManifestMember, onStored?: (bytes: Buffer) => void): AsyncGenerator<Buffer> {
+    return this.#unpack(member, 'not', onStored)
   }
 
-  async *#unpack(member: ManifestMember, plainHashing: Exclude<PlainHashing, 'thread'>): AsyncGenerator<Buffer> {
-    const pieces = this.#take(member.stored.bytes)
+  async *#unpack(
+    member: ManifestMember,
+    plainHashing: Exclude<PlainHashing, 'thread'>,
+    onStored?: (bytes: Buffer) => void,
+  ): AsyncGenerator<Buffer> {
+    const pieces = this.#take(member.stored.bytes, onStored)
     if (Math.max(member.stored.bytes, member.plain.bytes) <= SMALL_BYTES) {
       yield* unpackWhole(member, await wholeBody(pieces), { plainHashing })
     } else {
@@ -53,7 +57,7 @@ export class IncomingMembers {
     this.#channel.destroy()
   }
 
-  async *#take(bytes: number): AsyncGenerator<Buffer> {
+  async *#take(bytes: number, onTaken?: (piece: Buffer) => void): AsyncGenerator<Buffer> {
     for (let left = bytes; left > 0; ) {
       if (this.#rest.length === 0) {
         const { value, done } = await this.#chunks.next()
@@ -63,6 +67,7 @@ export class IncomingMembers {
       const piece = this.#rest.subarray(0, left)
       this.#rest = this.#rest.subarray(piece.length)
       left -= piece.length
+      onTaken?.(piece)
       yield piece
     }
   }

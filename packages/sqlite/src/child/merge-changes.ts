@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
-import { BackupError, freeFrame } from '@taskflow-backup/core'
+import { BackupError, type Compression, freeFrame, type ManifestMember, type ReadyFrame } from '@taskflow-backup/core'
 import { isHash } from '../changes/commits.ts'
-import { type ChangesIndex, encodeIndex, readIndex, type Step } from '../changes/format.ts'
+import { type ChangesIndex, readIndex, type Step } from '../changes/format.ts'
 import { gapsOf, isEmpty, resolutionOf } from '../changes/log-facts.ts'
 import { mergeSteps, ZERO_IMAGE } from '../changes/merge-steps.ts'
 import { HASH_BYTES, hashPage, wordsOf } from '../changes/page-table.ts'
@@ -10,21 +10,31 @@ import type { Jobs, MergeFacts } from '../jobs.ts'
 import { about } from './about-member.ts'
 import { IncomingMembers } from './incoming-members.ts'
 import { Spool } from './spool.ts'
+import { indexPiece, StoredFrames } from './stored-frames.ts'
 import { cannotWrite, writeCompressed } from './write-file.ts'
 
 const COPY_BYTES = 1024 * 1024
 
 /**
  * Makes one list of changes of several that follow on one another and come in on the channel, and writes it to a file.
- * Memory is needed for the indexes only: the pages wait in a temporary file.
+ * Memory is needed for the indexes only: the pages wait in a temporary file. `leastFrameBytes`: for tests.
  */
-export async function mergeChanges(settings: Jobs['merge']['input'], channel: Readable): Promise<MergeFacts> {
+export async function mergeChanges(
+  settings: Jobs['merge']['input'],
+  channel: Readable,
+  leastFrameBytes?: number,
+): Promise<MergeFacts> {
   const { logs, resolutionMs, after, file, temporaryDirectory, compression } = settings
   const incoming = new IncomingMembers(channel)
   const collected = new Collected(temporaryDirectory)
+  const frames = new StoredFrames(temporaryDirectory, leastFrameBytes)
   try {
     for (const member of logs) {
-      await about(member, () => collected.add(new PieceReader(incoming.nextChanges(member), member.plain.bytes)))
+      await about(member, async () => {
+        const pieces = incoming.nextChanges(member, frames.add)
+        const pages = await collected.add(new PieceReader(pieces, member.plain.bytes))
+        await frames.endMember(isCompressed(member, compression) ? pages : undefined)
+      })
     }
   } catch (error) {
     throw cannotWrite(temporaryDirectory, error)
@@ -32,7 +42,8 @@ export async function mergeChanges(settings: Jobs['merge']['input'], channel: Re
     incoming.close()
   }
   const { index, images } = collected.merge(resolutionMs)
-  const sent = await writeCompressed(file, contentOf(index, images, collected), compression)
+  const start = await indexPiece(index, compression, leastFrameBytes)
+  const sent = await writeCompressed(file, contentOf(start, images, index.pageSize, collected, frames), compression)
   const [first, last] = [index.steps[0] as Step, index.steps.at(-1) as Step]
   return {
     ...sent,
@@ -47,19 +58,37 @@ export async function mergeChanges(settings: Jobs['merge']['input'], channel: Re
   }
 }
 
-async function* contentOf(index: ChangesIndex, images: Uint32Array, { read }: Collected): AsyncGenerator<Buffer> {
-  yield encodeIndex(index)
-  const { pageSize } = index
+/** Whether frames of it can be taken as they are. */
+const isCompressed = ({ codecs }: ManifestMember, { algorithm, level }: Compression): boolean =>
+  algorithm === 'zstd' && codecs.length === 1 && codecs[0]?.name === 'zstd' && codecs[0].level === level
+
+async function* contentOf(
+  start: Buffer | ReadyFrame,
+  images: Uint32Array,
+  pageSize: number,
+  { read }: Collected,
+  frames: StoredFrames,
+): AsyncGenerator<Buffer | ReadyFrame> {
+  yield start
   const atOnce = Math.max(1, COPY_BYTES / pageSize)
   for (let from = 0; from < images.length; ) {
     const image = images[from] as number
-    let count = 1
-    while (count < atOnce && image !== ZERO_IMAGE && images[from + count] === image + count) count++
-    const piece = image === ZERO_IMAGE ? Buffer.alloc(pageSize) : read(image, count)
-    yield piece
-    freeFrame(piece)
+    const ready = frames.at(image)
+    const isWhole = ready !== undefined && inARow(images, from, ready.pages) === ready.pages
+    const count = isWhole ? ready.pages : inARow(images, from, atOnce, (next) => frames.at(next) !== undefined)
+    const plain = image === ZERO_IMAGE ? Buffer.alloc(pageSize) : read(image, count)
+    yield isWhole ? { plain, frame: frames.read(ready) } : plain
+    freeFrame(plain)
     from += count
   }
+}
+
+/** How many images from `from` on lie one behind the other: at most `most`, and up to one with which something else begins. */
+function inARow(images: Uint32Array, from: number, most: number, begins = (_image: number): boolean => false): number {
+  const first = images[from] as number
+  let count = 1
+  while (count < most && images[from + count] === first + count && !begins(first + count)) count++
+  return count
 }
 
 /** What came in so far: steps and what they wrote, without what another log had already. */
@@ -69,17 +98,20 @@ class Collected {
   readonly #pages: Uint32Array[] = []
   readonly #hashes: Uint8Array[] = []
   #pageSize = 0
+  #images = 0
 
   constructor(temporaryDirectory: string) {
     this.#spool = new Spool(temporaryDirectory)
   }
 
-  async add(reader: PieceReader): Promise<void> {
+  /** What is there of its pages then, when that is all of them. */
+  async add(reader: PieceReader): Promise<{ image: number; count: number; pageSize: number } | undefined> {
     const index = await readIndex(reader.read)
     const { pageSize, steps, pages, hashes } = index
     this.#pageSize ||= pageSize
     if (pageSize !== this.#pageSize) throw damaged(`has pages of ${pageSize} bytes instead of ${this.#pageSize}`)
     if (reader.left !== pages.length * pageSize) throw damaged('does not end after its last page')
+    const image = this.#images
     let first = 0
     for (const step of steps) {
       const written = step.commits.reduce((sum, [, count]) => sum + count, 0)
@@ -92,6 +124,8 @@ class Collected {
       first += written
     }
     await reader.end()
+    const count = pages.length
+    return this.#images === image + count ? { image, count, pageSize } : undefined
   }
 
   /** Copies images, and holds each against its hash: from now on only those of the merged log are there. */
@@ -108,6 +142,7 @@ class Collected {
       this.#spool.append(images)
       freeFrame(images)
     }
+    this.#images += count
   }
 
   /** False for a step that was there already. @throws `MEMBER_DAMAGED` when there is something missing before it */

@@ -21,6 +21,10 @@ export class Spool {
     unlinkSync(file)
   }
 
+  get length(): number {
+    return this.#length
+  }
+
   append(bytes: Buffer): void {
     for (let at = 0; at < bytes.length; ) {
       at += writeSync(this.#fd, bytes, at, Math.min(WRITE_BYTES, bytes.length - at), this.#length + at)

@@ -1,5 +1,5 @@
 import { createWriteStream } from 'node:fs'
-import { BackupError, type Compression, type SentFacts, sendCompressed } from '@taskflow-backup/core'
+import { BackupError, type Compression, type ReadyFrame, type SentFacts, sendCompressed } from '@taskflow-backup/core'
 
 /** Errors of the file system that mean: no room. */
 const NO_ROOM = ['ENOSPC', 'EDQUOT', 'EFBIG']
@@ -15,7 +15,7 @@ export const isNoRoom = (error: unknown): boolean =>
  */
 export async function writeCompressed(
   path: string,
-  plain: AsyncIterable<Uint8Array>,
+  plain: AsyncIterable<Uint8Array | ReadyFrame>,
   compression: Compression,
 ): Promise<SentFacts> {
   try {

@@ -144,14 +144,18 @@ export interface MadeMember {
   readonly stored: Buffer
 }
 
+const NOT_COMPRESSED: Compression = { algorithm: 'none', level: 0 }
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
 
 export async function storeMember(
   name: string,
   plain: Buffer,
-  { algorithm, level }: Compression = { algorithm: 'none', level: 0 },
+  compression: Compression = NOT_COMPRESSED,
 ): Promise<MadeMember> {
-  const stored = await buffer(Readable.from(compress(Readable.from([plain]), { algorithm, level })))
+  return memberOf(name, plain, await buffer(Readable.from(compress(Readable.from([plain]), compression))), compression)
+}
+
+export function memberOf(name: string, plain: Buffer, stored: Buffer, { algorithm, level }: Compression): MadeMember {
   return {
     member: {
       name,
@@ -200,6 +204,17 @@ export async function mergePlain(
   more: { readonly resolutionMs?: number; readonly after?: number } = {},
 ): Promise<{ plain: Buffer; facts: MergeFacts }> {
   const members = await Promise.all(logs.map((plain, i) => storeMember(`${i}.changes`, plain)))
+  const { bytes, facts } = await mergeStored(folder, members, { compression: NOT_COMPRESSED, ...more })
+  return { plain: bytes, facts }
+}
+
+/** Merges in this process, as the child does; the bytes of the file. */
+export async function mergeStored(
+  folder: string,
+  members: readonly MadeMember[],
+  more: { readonly compression: Compression; readonly resolutionMs?: number; readonly after?: number },
+  leastFrameBytes?: number,
+): Promise<{ bytes: Buffer; facts: MergeFacts }> {
   const file = newFile(folder)
   const facts = await mergeChanges(
     {
@@ -207,12 +222,12 @@ export async function mergePlain(
       after: START,
       file,
       temporaryDirectory: folder,
-      compression: { algorithm: 'none', level: 0 },
       ...more,
     },
     Readable.from(members.map(({ stored }) => stored)),
+    leastFrameBytes,
   )
-  return { plain: readFileSync(file), facts }
+  return { bytes: readFileSync(file), facts }
 }
 
 /** The steps in as many logs as there are numbers, which say where each is cut. */
