@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { cpuOf, has, here, median, run, table, worker } from './measure.ts'
+import { cpuOf, environment, has, here, median, run, table, worker } from './measure.ts'
 
 export interface FollowRace {
   readonly base: string
@@ -99,7 +99,7 @@ function startWriter(live: string, rate: string): { end(): Promise<Record<string
 async function followOurs(live: string, backups: string): Promise<Follower> {
   const full = await run(worker('backup', live, backups), 600)
   if (full.failed) throw new Error(full.failed)
-  const child = fork(here('follower.ts'), [live, backups])
+  const child = fork(here('follower.ts'), [live, backups], { env: environment })
   const ended = once(child, 'exit')
   const ask = async (question: string, seconds?: number): Promise<unknown> => {
     const answer = once(child, 'message')

@@ -24,6 +24,9 @@ export const quote = (word: string): string => `'${word.replaceAll("'", "'\\''")
 export const worker = (...args: string[]): string =>
   [process.execPath, '--expose-gc', here('worker.ts'), ...args].map(quote).join(' ')
 
+/** For processes of ours: what they cost to compile is no part of what is measured. */
+export const environment = { ...process.env, NODE_COMPILE_CACHE: here('../node_modules/.cache/bench') }
+
 /** Runs a shell command and measures it. */
 export async function run(command: string, limitS = 180): Promise<Run> {
   // bash's own `time` counts every process that was waited for, grandchildren too.
@@ -31,7 +34,7 @@ export async function run(command: string, limitS = 180): Promise<Run> {
   const child = spawn('bash', ['-c', `set -o pipefail; ${timed}`], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NODE_COMPILE_CACHE: here('../node_modules/.cache/bench') },
+    env: environment,
   })
   let out = ''
   let err = ''
