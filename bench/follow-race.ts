@@ -12,6 +12,8 @@ export interface FollowRace {
   readonly rounds: number
   /** How long processor time is counted. */
   readonly seconds: number
+  /** The scene whose title begins so, or all. */
+  readonly scene: string
 }
 
 /** Something that follows the log of `live.db`. */
@@ -35,9 +37,10 @@ export async function raceFollowers(race: FollowRace): Promise<void> {
   const methods: Record<string, ((live: string, backups: string) => Promise<Follower>) | undefined> = {
     nobody: undefined,
     'taskflow-backup': followOurs,
+    'taskflow-backup, merge: false': (live, backups) => followOurs(live, backups, 'unmerged'),
     ...(has('litestream') && { [`litestream ${await litestreamVersion()}`]: followWithLitestream }),
   }
-  for (const { title, rate } of SCENES) {
+  for (const { title, rate } of SCENES.filter(({ title }) => title.startsWith(race.scene))) {
     const results = new Map<string, Record<string, number>[]>()
     for (let round = 0; round < race.rounds; round++) {
       for (const [name, start] of Object.entries(methods)) {
@@ -96,10 +99,10 @@ function startWriter(live: string, rate: string): { end(): Promise<Record<string
   }
 }
 
-async function followOurs(live: string, backups: string): Promise<Follower> {
+async function followOurs(live: string, backups: string, ...more: string[]): Promise<Follower> {
   const full = await run(worker('backup', live, backups), 600)
   if (full.failed) throw new Error(full.failed)
-  const child = fork(here('follower.ts'), [live, backups], { env: environment })
+  const child = fork(here('follower.ts'), [live, backups, ...more], { env: environment })
   const ended = once(child, 'exit')
   const ask = async (question: string, seconds?: number): Promise<unknown> => {
     const answer = once(child, 'message')

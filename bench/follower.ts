@@ -1,4 +1,4 @@
-// An app that follows the log of its database, and nothing else: node follower.ts DATABASE FOLDER
+// An app that follows the log of its database, and nothing else: node follower.ts DATABASE FOLDER [unmerged]
 // A process that forks it asks for what it needs; see follow-race.ts.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
@@ -7,7 +7,7 @@ import { defineBackupPlan, directory, followLog } from '@taskflow-backup/core'
 import { sqlite } from '@taskflow-backup/sqlite'
 import { peakMemoryOf } from './measure.ts'
 
-const [file = 'app.db', folder = 'backups'] = process.argv.slice(2)
+const [file = 'app.db', folder = 'backups', merging] = process.argv.slice(2)
 const MIB = 1024 * 1024
 const children = new Set<ChildProcess>()
 const watchedSpawn = ((...args: Parameters<typeof spawn>) => {
@@ -27,6 +27,7 @@ const before = process.memoryUsage.rss()
 const warnings: string[] = []
 const following = await followLog(plan, {
   everyMs: 1000,
+  ...(merging === 'unmerged' && { merge: false }),
   onEvent(event) {
     if (event.type === 'warning') warnings.push(event.message)
   },

@@ -1,6 +1,6 @@
 // Measures differential and log backups of SQLite, following, and recovery through many logs.
 //   pnpm --filter ./bench sqlite-changes [--mib 1024] [--rounds 3] [--only changes|follow|restore] [--folder DIR]
-//     [--seconds 60] [--logs 10000] [--steps 86400]
+//     [--seconds 60] [--scene Nobody|100|One] [--logs 10000] [--steps 86400]
 // Peers run where they are on the path: sqlite3_rsync (from 3.47; `pip install apsw` brings one), litestream (`npm
 // install @flydotio/litestream` brings 0.3.13), lz4. Those that are not are named.
 import { mkdirSync, readdirSync, rmSync } from 'node:fs'
@@ -21,6 +21,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
     folder: { type: 'string', default: join(tmpdir(), 'taskflow-backup-bench-changes') },
     seconds: { type: 'string', default: '60' },
+    scene: { type: 'string', default: '' },
     logs: { type: 'string', default: '10000' },
     steps: { type: 'string', default: '86400' },
   },
@@ -43,7 +44,7 @@ const race = { base, folder, rounds }
 const appRows: (string | number)[][] = []
 try {
   if (wanted('changes')) appRows.push(...(await raceChanges(race)))
-  if (wanted('follow')) await raceFollowers({ ...race, seconds: Number(values.seconds) })
+  if (wanted('follow')) await raceFollowers({ ...race, seconds: Number(values.seconds), scene: values.scene })
   if (wanted('restore'))
     appRows.push(...(await raceRecoveries({ ...race, logs: Number(values.logs), seconds: Number(values.steps) })))
   if (appRows.length > 0) console.log(appTable(appRows))
