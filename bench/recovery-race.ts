@@ -10,9 +10,9 @@ export interface RecoveryRace {
   readonly base: string
   readonly folder: string
   readonly rounds: number
-  /** How many logs of one second each. */
+  /** How many logs of one second each; 0: none of that. */
   readonly logs: number
-  /** How many seconds in logs of a minute each. */
+  /** How many seconds in logs of a minute each; 0: none of that. */
   readonly seconds: number
 }
 
@@ -25,6 +25,7 @@ export async function raceRecoveries(race: RecoveryRace): Promise<(string | numb
 }
 
 async function raceThrough({ base, folder, rounds }: RecoveryRace, transactions: number, perLog: number) {
+  if (transactions === 0) return []
   const at = (name: string): string => join(folder, name)
   const [live, backups, out] = [at('live.db'), at('backups'), at('out.db')]
   for (const name of ['live.db', 'live.db-wal', 'live.db-shm', 'backups'])
