@@ -27,10 +27,22 @@ export function storedBackups(root: string): StoredBackup[] {
 export function storedMember({ folder, manifest }: StoredBackup, suffix: string): Buffer {
   const member = manifest.members.find(({ name }) => name.endsWith(suffix))
   if (!member) throw new Error(`${manifest.id} has no member ${suffix}`)
-  const plain = zstdDecompressSync(readFileSync(join(folder, member.file)))
+  const plain = unpacked(readFileSync(join(folder, member.file)))
   if (createHash('sha256').update(plain).digest('hex') !== member.plain.sha256)
     throw new Error(`${manifest.id}: the SHA-256 of ${member.name} is another one`)
   return plain
+}
+
+/** Frame by frame: node:zlib gives back the first one only. */
+function unpacked(stored: Buffer): Buffer {
+  const frames: Buffer[] = []
+  for (let at = 0; at < stored.length; ) {
+    const result: unknown = zstdDecompressSync(stored.subarray(at), { info: true })
+    const { buffer, engine } = result as { buffer: Buffer; engine: { bytesWritten: number } } // not in the types
+    frames.push(buffer)
+    at += engine.bytesWritten
+  }
+  return Buffer.concat(frames)
 }
 
 /** The pages that one commit wrote, and how many the database has after it. */
