@@ -30,17 +30,20 @@ export function statesAt(chains: readonly CapturedChain[], at: number): Captured
   // The steps follow on one another; among them it is always the last.
   const newest = chain.steps.findLast(({ time }) => time <= at) ?? chain.full
   // A differential is looked at beside them: when both happened at the same time, nobody can say which is newer.
-  const differentials = chain.differentials.filter(
-    (one) => one.time <= at && one.time >= newest.lookedAt && !isMisdated(one, chain),
-  )
+  const differentials = chain.differentials.filter(({ time }) => time <= at && time >= newest.lookedAt)
   const latest = differentials.at(-1)
   if (!latest) return [newest]
-  return latest.time > newest.time ? [latest] : [newest, latest]
+  return latest.time > newest.time && !mayBeMisdated(latest, chain) ? [latest] : [newest, latest]
 }
 
-/** A differential from while the clock was put back may hold what was committed after its time: then logs lead to it. */
-const isMisdated = (differential: CapturedState, { steps }: CapturedChain): boolean =>
-  steps.some(({ time, mark }) => time > differential.time && mark.commits < differential.mark.commits)
+/**
+ * A differential from while the clock was put back may hold what was committed after its time: then logs lead to it. A
+ * step after it that is before it shows that, unless the file was replaced in between.
+ */
+function mayBeMisdated(differential: CapturedState, { steps }: CapturedChain): boolean {
+  const next = steps.find(({ time }) => time > differential.time)
+  return next !== undefined && next.mark.commits < differential.mark.commits
+}
 
 export interface Restored {
   readonly sha256: string
