@@ -60,10 +60,10 @@ export class LogPins {
     return this.#probe
   }
 
-  /** Stands on the newest place as well. */
+  /** Stands on the newest place as well, or stays where a look before stood that failed. */
   pinNext(): void {
-    if (this.#next.inTransaction) return
-    this.#next.exec('BEGIN')
+    if (!this.#next.inTransaction) this.#next.exec('BEGIN')
+    // It takes its place by reading: one that has begun and could not read stands nowhere yet.
     beginReading(this.#next, this.#source.file, this.#timeoutMs)
   }
 

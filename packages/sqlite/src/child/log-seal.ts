@@ -86,7 +86,7 @@ export class LogSeal {
     if (pins.lockWriters(capturing.logBytes > mostBytes ? mostWaitMs : sealWaitMs)) {
       try {
         if (capturing.look()) {
-          pins.dropAll()
+          // We stand behind the last commit, which keeps nothing from being copied. The place is left when there is a new one.
           const after = pins.checkpoint(CHECKPOINT_WAIT_MS)
           pins.pinNext()
           pins.dropOld()
