@@ -3,7 +3,7 @@ import type { Captured } from './captured.ts'
 import type { CaptureClock } from './clock.ts'
 import type { LogPins, LogView } from './log-pins.ts'
 import { FRAME_HEADER_BYTES } from './wal.ts'
-import { beginOf, carries, KEPT_BYTES, verifyFrames } from './wal-frames.ts'
+import { beginOf, carries, isKept, verifyFrames } from './wal-frames.ts'
 
 export interface LogReaderOptions {
   /** Where the log was at the last backup, if that is known. */
@@ -106,7 +106,7 @@ export class LogReader {
     // file, a writer may begin it anew just now.
     if (!held && !carries(log.fd, log.header, from, pageSize)) return CHANGED
     // Nobody stood on the log before, and all of it is in the main file: a writer may begin it anew at any time.
-    const isFirm = held || frames > backfilled || (frames - from.frame) * pageSize <= KEPT_BYTES
+    const isFirm = held || frames > backfilled || isKept(frames - from.frame, pageSize)
     if (!isFirm) return NOT_HELD
     if (frames === from.frame) {
       this.#mark = from

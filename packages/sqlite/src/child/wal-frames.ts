@@ -6,7 +6,11 @@ import { FRAME_HEADER_BYTES, isLittleEndian, readAt, WAL_HEADER_BYTES } from './
 /** Frames are read in pieces of about this size. */
 const READ_BYTES = 4 * 1024 * 1024
 /** So much is kept from the verification until it is used; of more, each piece is read again. */
-export const KEPT_BYTES = 64 * 1024 * 1024
+const KEPT_BYTES = 64 * 1024 * 1024
+
+/** Whether so many frames are kept until they are used. */
+export const isKept = (frames: number, pageSize: number): boolean =>
+  frames * (FRAME_HEADER_BYTES + pageSize) <= KEPT_BYTES
 
 /** Takes what was committed, commit by commit. */
 export interface CommitVisitor {
@@ -22,7 +26,7 @@ export interface VerifiedFrames {
   /** Behind the last of them. */
   readonly mark: LogMark
   readonly commits: number
-  /** Gives them to `visitor`, once. More than {@link KEPT_BYTES} are read again: only while the log cannot be begun anew. */
+  /** Gives them to `visitor`, once. Those that are not {@link isKept} are read again: only while the log cannot be begun anew. */
   visit(visitor: CommitVisitor): void
 }
 
@@ -46,7 +50,7 @@ export function verifyFrames(
     const frames = Math.min(perRead, count - first)
     return readAt(fd, frames * frameBytes, WAL_HEADER_BYTES + (from.frame + first) * frameBytes)
   }
-  const keep = count * frameBytes <= KEPT_BYTES
+  const keep = isKept(count, pageSize)
   const kept: Buffer[] = []
   const pages = new Uint32Array(count)
   const pageCounts = new Uint32Array(count)
