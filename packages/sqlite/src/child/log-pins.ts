@@ -1,8 +1,8 @@
-import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { BackupError } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
 import { type CommitMark, prepareMark, readMark } from './commit-mark.ts'
-import { beginReading, type OpenSource } from './open-source.ts'
+import { beginReading, type OpenSource, openLog } from './open-source.ts'
 import { pause } from './pause.ts'
 import { isWalHeader, readAt, WAL_HEADER_BYTES } from './wal.ts'
 
@@ -44,11 +44,8 @@ export class LogPins {
   constructor(source: OpenSource, timeoutMs: number, mayWrite: boolean) {
     this.#source = source
     this.#timeoutMs = timeoutMs
-    const open = (readonly: boolean, timeout: number): Database.Database => {
-      const database = new Database(source.file, { readonly, fileMustExist: true, timeout })
-      if (!readonly) database.pragma('wal_autocheckpoint = 0') // of this connection only
-      return database
-    }
+    const open = (readonly: boolean, timeout: number): Database.Database =>
+      new Database(source.file, { readonly, fileMustExist: true, timeout })
     this.#held = open(true, timeoutMs)
     this.#next = open(true, timeoutMs)
     this.#probe = open(!mayWrite, timeoutMs)
@@ -105,13 +102,10 @@ export class LogPins {
     })
   }
 
-  /** The log carries no locks: those are on the -shm and the main file. So it may be opened and closed. */
+  /** Opened once: for as long as SQLite has the log open, it stays the same file. */
   #header(): Buffer | undefined {
-    const path = `${this.#source.file}-wal`
-    const found = statSync(path, { throwIfNoEntry: false })
-    if (this.#fd !== undefined && fstatSync(this.#fd).ino !== found?.ino) this.#closeLog()
-    if (!found) return undefined
-    this.#fd ??= openSync(path, 'r')
+    this.#fd ??= openLog(this.#source)
+    if (this.#fd === undefined) return undefined
     const header = readAt(this.#fd, WAL_HEADER_BYTES, 0)
     return header.length === WAL_HEADER_BYTES ? header : undefined
   }
@@ -157,12 +151,7 @@ export class LogPins {
     this.dropAll()
     this.#held.close()
     this.#next.close()
-    this.#closeLog()
-  }
-
-  #closeLog(): void {
     if (this.#fd !== undefined) closeSync(this.#fd)
-    this.#fd = undefined
   }
 }
 

@@ -1,4 +1,4 @@
-import { accessSync, constants, openSync, realpathSync, statSync } from 'node:fs'
+import { accessSync, closeSync, constants, fstatSync, openSync, realpathSync, statSync } from 'node:fs'
 import { BackupError } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
 import { sourceError } from './errors.ts'
@@ -92,6 +92,30 @@ function rollBackJournal(file: string, timeout: number): void {
     writer.prepare('SELECT count(*) FROM sqlite_schema').get()
   } finally {
     writer.close()
+  }
+}
+
+/**
+ * Opens the write-ahead log that belongs to `source`; `undefined` when there is none. By its name there may be the log of
+ * another database that took the place of the file, after SQLite opened it. The log carries no locks, those are on the -shm
+ * and the main file: so it may be closed again.
+ *
+ * @throws `SOURCE_BUSY` when the file was replaced
+ */
+export function openLog({ file, fd }: OpenSource): number | undefined {
+  const log = openIfThere(`${file}-wal`)
+  const [ours, now] = [fstatSync(fd), statSync(file, { throwIfNoEntry: false })]
+  if (ours.ino === now?.ino && ours.dev === now.dev) return log
+  if (log !== undefined) closeSync(log)
+  throw new BackupError('SOURCE_BUSY', `${file} was replaced by another file just now.`, { retryable: true })
+}
+
+function openIfThere(path: string): number | undefined {
+  try {
+    return openSync(path, 'r')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
   }
 }
 

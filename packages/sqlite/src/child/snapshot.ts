@@ -1,9 +1,9 @@
-import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
+import { closeSync, fstatSync, readSync, statSync } from 'node:fs'
 import { BackupError } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
 import type { LogMark } from '../changes/format.ts'
 import { prepareMark, readMark } from './commit-mark.ts'
-import { beginReading, type OpenSource } from './open-source.ts'
+import { beginReading, type OpenSource, openLog } from './open-source.ts'
 import { FRAME_HEADER_BYTES, framesFor, indexWal, isWalHeader, readAt, WAL_HEADER_BYTES, type WalIndex } from './wal.ts'
 
 /** A busy database moves on between two looks; far fewer looks than this have always been enough. */
@@ -50,10 +50,9 @@ export function takeSnapshot(source: OpenSource, connection: Database.Database, 
     for (let look = 1; look <= MOST_LOOKS; look++) {
       connection.exec('BEGIN')
       beginReading(connection, source.file, busyTimeoutMs)
-      refuseReplacedFile(source)
       const pageSize = connection.pragma('page_size', { simple: true }) as number
       const journalMode = connection.pragma('journal_mode', { simple: true }) as string
-      const log = journalMode === 'wal' ? lookAtLog(source.file, probe, pageSize) : 'empty'
+      const log = lookAtLog(source, journalMode, probe, pageSize)
       if (log !== 'moved') {
         const pinned = log === 'empty' ? undefined : log
         const pageCount = pinned?.index.pageCount ?? (connection.pragma('page_count', { simple: true }) as number)
@@ -70,10 +69,16 @@ export function takeSnapshot(source: OpenSource, connection: Database.Database, 
 }
 
 /** Reads the commit mark and what the log holds up to it; `moved` when they changed under our hands. */
-function lookAtLog(file: string, probe: Database.Database, pageSize: number): PinnedLog | 'empty' | 'moved' {
-  const fd = openLog(file)
+function lookAtLog(
+  source: OpenSource,
+  journalMode: string,
+  probe: Database.Database,
+  pageSize: number,
+): PinnedLog | 'empty' | 'moved' {
+  const fd = openLog(source)
   let keep = false
   try {
+    if (journalMode !== 'wal') return 'empty'
     const before = fd === undefined ? undefined : readAt(fd, WAL_HEADER_BYTES, 0)
     const lastFrame = readMark(prepareMark(probe))?.frames
     if (lastFrame === undefined) return 'moved'
@@ -87,7 +92,7 @@ function lookAtLog(file: string, probe: Database.Database, pageSize: number): Pi
     keep = true
     return { fd, header: after, mark, index }
   } finally {
-    if (fd !== undefined && !keep) closeSync(fd) // the log carries no locks: those are on the -shm and the main file
+    if (fd !== undefined && !keep) closeSync(fd)
   }
 }
 
@@ -96,24 +101,6 @@ function markAt(fd: number, header: Buffer, frame: number, pageSize: number): Lo
   const position = WAL_HEADER_BYTES + (frame - 1) * (FRAME_HEADER_BYTES + pageSize)
   const checksum = readAt(fd, 8, position + 16).toString('hex')
   return { salts: header.toString('hex', 16, 24), frame, checksum }
-}
-
-function openLog(file: string): number | undefined {
-  try {
-    return openSync(`${file}-wal`, 'r')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-/** Our descriptor and SQLite's connection were opened one after the other: they must be of the same file. */
-function refuseReplacedFile({ file, fd }: OpenSource): void {
-  const ours = fstatSync(fd)
-  const now = statSync(file)
-  if (ours.ino !== now.ino || ours.dev !== now.dev) {
-    throw new BackupError('SOURCE_BUSY', `${file} was replaced by another file just now.`, { retryable: true })
-  }
 }
 
 function open(
