@@ -9,7 +9,6 @@ export interface LogReaderOptions {
   /** Where the log was at the last backup, if that is known. */
   readonly mark: LogMark | undefined
   readonly clock: CaptureClock
-  readonly follow: boolean
   /** What was begun to be stored and could not be, cannot stay half done. */
   readonly onHalf: () => void
 }
@@ -17,17 +16,15 @@ export interface LogReaderOptions {
 /** Takes what was committed from the frames of the write-ahead log, where they provably go on. */
 export class LogReader {
   readonly #clock: CaptureClock
-  readonly #follow: boolean
   readonly #onHalf: () => void
   #mark: LogMark | undefined
   /** Who has stood on the log without a break since `#mark`. */
   #heldBy: LogPins | undefined
   #logBytes = 0
 
-  constructor({ mark, clock, follow, onHalf }: LogReaderOptions) {
+  constructor({ mark, clock, onHalf }: LogReaderOptions) {
     this.#mark = mark
     this.#clock = clock
-    this.#follow = follow
     this.#onHalf = onHalf
   }
 
@@ -52,11 +49,6 @@ export class LogReader {
     this.#heldBy = pins
   }
 
-  /** Nobody of ours stands on the log any more. */
-  letGo(): void {
-    this.#heldBy = undefined
-  }
-
   /** @returns why it has to be compared, if it has */
   look(pins: LogPins, captured: Captured): string | undefined {
     const lookedAt = this.#clock.now()
@@ -66,8 +58,7 @@ export class LogReader {
       view = pins.view()
     } catch (error) {
       // Without the right to write, SQLite does not tell the mark.
-      if (!this.#follow && (error as { code?: unknown }).code === 'SQLITE_READONLY')
-        return 'The write-ahead log cannot be read.'
+      if ((error as { code?: unknown }).code === 'SQLITE_READONLY') return 'The write-ahead log cannot be read.'
       throw error
     }
     const reason = this.#capture(view, this.isHeldBy(pins), captured, lookedAt)
@@ -104,12 +95,11 @@ export class LogReader {
     if (frames < from.frame) return CHANGED
     // While somebody of ours stands on the log, it needs no proof; and when all of it was captured and is in the main
     // file, a writer may begin it anew just now.
-    if (!held && !carries(log.fd, log.header, from, pageSize)) return CHANGED
+    if (!held && !carries(log.fd, from, pageSize)) return CHANGED
     // Nobody stood on the log before, and all of it is in the main file: a writer may begin it anew at any time.
     const isFirm = held || frames > backfilled || isKept(frames - from.frame, pageSize)
     if (!isFirm) return NOT_HELD
     if (frames === from.frame) {
-      this.#mark = from
       endEmpty()
       return undefined
     }

@@ -67,7 +67,7 @@ export class LogTracker {
     this.#limits = { ...LIMITS, ...limits }
     this.#file = new FollowedFile(settings, follow)
     const onHalf = (): void => this.drop('What was captured could not be kept.')
-    this.#reader = new LogReader({ mark: base.mark, clock, follow, onHalf })
+    this.#reader = new LogReader({ mark: base.mark, clock, onHalf })
     this.#seal = new LogSeal(this.#limits)
     this.#captured = new Captured(base, settings.temporaryDirectory, this.#limits.historyBytes)
   }
@@ -132,7 +132,6 @@ export class LogTracker {
   drop(reason: string): void {
     this.#captured.drop()
     this.#mustCompare = reason
-    this.#compared = undefined
   }
 
   /** From now on what is captured continues another full. @throws `BASE_UNUSABLE` */
@@ -149,7 +148,6 @@ export class LogTracker {
   /** Lets go of the database without removing its log; for tests, a child process just ends. */
   close(): void {
     this.#file.close()
-    this.#reader.letGo()
   }
 
   /** @returns why it has to be compared, if it has */
@@ -177,9 +175,9 @@ export class LogTracker {
     const before = this.#captured.table.state
     const version = pins ? '' : versionOf(source)
     const lookedAt = this.#clock.now()
-    pins?.dropAll()
-    this.#reader.letGo()
+    // Until a comparison has succeeded, every look begins one: so nobody has to stand on the log.
     this.#mustCompare ??= reason
+    pins?.dropAll()
     const connection =
       source.connection &&
       new Database(source.file, { readonly: true, fileMustExist: true, timeout: this.#settings.busyTimeoutMs })

@@ -124,10 +124,9 @@ export function beginOf(header: Buffer): LogMark {
   return { salts: header.toString('hex', 16, 24), frame: 0, checksum: header.toString('hex', 24, 32) }
 }
 
-/** Whether the frame at `mark` still is the one that it was taken from. */
-export function carries(fd: number, header: Buffer, mark: LogMark, pageSize: number): boolean {
-  if (header.toString('hex', 16, 24) !== mark.salts) return false
-  if (mark.frame === 0) return header.toString('hex', 24, 32) === mark.checksum
+/** Whether the frame at `mark` still is the one that it was taken from, in a log whose header has its salts. */
+export function carries(fd: number, mark: LogMark, pageSize: number): boolean {
+  if (mark.frame === 0) return false // no mark of a backup is before the first frame
   const at = WAL_HEADER_BYTES + (mark.frame - 1) * (FRAME_HEADER_BYTES + pageSize)
   return readAt(fd, 16, at + 8).toString('hex') === mark.salts + mark.checksum
 }
