@@ -1,5 +1,6 @@
 import Database from 'better-sqlite3'
 import { describe, expect, vi } from 'vitest'
+import { CaptureClock } from '../src/child/clock.ts'
 import { test } from './support/place.ts'
 import { markTearer } from './support/torn-mark.ts'
 import { stateOf, track } from './support/tracking.ts'
@@ -18,8 +19,15 @@ function between(app: Database.Database, turn: () => void): () => void {
     }
     return vi.spyOn(Database.prototype, name).mockImplementation(withTurn)
   })
+  const statements = Object.getPrototypeOf(app.prepare('SELECT 1')) as Database.Statement
+  const { get } = statements
+  const reads = vi.spyOn(statements, 'get').mockImplementation(function (this: Database.Statement, ...values) {
+    const result = get.apply(this, values)
+    if (this.database !== app) turn()
+    return result
+  })
   return () => {
-    for (const spy of spies) spy.mockRestore()
+    for (const spy of [...spies, reads]) spy.mockRestore()
   }
 }
 
@@ -33,7 +41,14 @@ describe.for(['PASSIVE', 'RESTART', 'TRUNCATE'])(
       const app = new Database(place.file, { timeout: 0 })
       app.exec('PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (id INTEGER PRIMARY KEY, v)')
       const insert = app.prepare('INSERT INTO t (v) VALUES (randomblob(900))')
-      const tracking = track(place, stateOf(place.file), { limits: { sealBytes, sealWaitMs: 0 } })
+      let turn = (): void => {}
+      const wall = (): number => {
+        turn() // each look asks for the time between what it does to SQLite and what it does to the log
+        return Date.now()
+      }
+      const state = stateOf(place.file)
+      const clock = new CaptureClock(state.start.notBefore, 0, { wall })
+      const tracking = track(place, state, { clock, limits: { sealBytes, sealWaitMs: 0 } })
       await tracking.lookAndCheck()
       let committed = 0
       const tryTo = (work: () => unknown): void => {
@@ -47,15 +62,17 @@ describe.for(['PASSIVE', 'RESTART', 'TRUNCATE'])(
         tryTo(() => {
           committed += insert.run().changes
         })
-      const release = between(app, () => {
+      turn = () => {
         write()
         tryTo(() => app.pragma(`wal_checkpoint(${mode})`))
         write()
-      })
+      }
+      const release = between(app, turn)
       try {
         for (let look = 0; look < 6; look++) await tracking.tracker.look()
       } finally {
         release()
+        turn = () => {}
       }
       const steps = await tracking.lookAndCheck()
       expect(committed).toBeGreaterThanOrEqual(2 * 2 * 6) // each look begins a place and leaves one
