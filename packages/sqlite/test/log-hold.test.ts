@@ -1,5 +1,6 @@
 import Database from 'better-sqlite3'
 import { expect, vi } from 'vitest'
+import { Captured } from '../src/child/captured.ts'
 import { type Place, test } from './support/place.ts'
 import { stateOf, track } from './support/tracking.ts'
 
@@ -88,4 +89,23 @@ test.for([
   const steps = await tracking.lookAndCheck()
   expect(steps.map(({ how }) => how)).not.toContain('comparison')
   expect(steps.flatMap(({ commits }) => commits)).toHaveLength(1 + 2 * 2)
+})
+
+test('in rollback-journal mode, what is committed at the end of a comparison is found by the next one', async ({
+  place,
+}) => {
+  const app = openApp(place)
+  app.pragma('journal_mode = delete')
+  const tracking = track(place, stateOf(place.file))
+  const { endStep } = Captured.prototype
+  const spy = vi.spyOn(Captured.prototype, 'endStep').mockImplementation(function (this: Captured, ...given) {
+    spy.mockRestore()
+    endStep.apply(this, given)
+    app.exec('INSERT INTO t VALUES (1)')
+  })
+  await tracking.tracker.look()
+  await tracking.tracker.look({ urgent: true })
+  const steps = await tracking.store()
+  expect(steps).toMatchObject([{ how: 'comparison', commits: [[3, 2]] }])
+  expect(tracking.bytes.equals(stateOf(place.file).bytes)).toBe(true)
 })

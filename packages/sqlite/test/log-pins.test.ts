@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { describe, expect, vi } from 'vitest'
 import { CaptureClock } from '../src/child/clock.ts'
@@ -8,13 +9,13 @@ import { stateOf, track } from './support/tracking.ts'
 // The app gets its turn after everything that a look does to SQLite, and there does what loses data when nobody stands on
 // the log for a moment: it commits, copies the log to the main file, and commits again, which begins the log anew.
 
-/** Gives `turn` after each call of a connection that is not the app's own; until it is released. */
-function between(app: Database.Database, turn: () => void): () => void {
+/** Gives `turn` after each call of a connection that is not the app's own, with its SQL; until it is released. */
+function between(app: Database.Database, turn: (sql: string) => void): () => void {
   const spies = (['exec', 'pragma'] as const).map((name) => {
     const original = Database.prototype[name] as (...args: unknown[]) => unknown
     function withTurn(this: Database.Database, ...args: unknown[]): never {
       const result = original.apply(this, args)
-      if (this !== app) turn()
+      if (this !== app) turn(String(args[0]))
       return result as never
     }
     return vi.spyOn(Database.prototype, name).mockImplementation(withTurn)
@@ -23,7 +24,7 @@ function between(app: Database.Database, turn: () => void): () => void {
   const { get } = statements
   const reads = vi.spyOn(statements, 'get').mockImplementation(function (this: Database.Statement, ...values) {
     const result = get.apply(this, values)
-    if (this.database !== app) turn()
+    if (this.database !== app) turn(this.source)
     return result
   })
   return () => {
@@ -103,5 +104,26 @@ test('a commit mark that a writer is just writing is no empty log: no commit is 
   const steps = await tracking.lookAndCheck()
   expect(steps.map(({ how }) => how)).not.toContain('comparison')
   expect(steps.flatMap(({ commits }) => commits)).toHaveLength(3)
+  app.close()
+})
+
+test('a log that is begun anew between a look at its mark and one at its header', async ({ place }) => {
+  const app = new Database(place.file, { timeout: 0 })
+  app.exec('PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (id INTEGER PRIMARY KEY, v)')
+  const tracking = track(place, stateOf(place.file), { limits: { sealBytes: 1 } })
+  await tracking.lookAndCheck() // it stands where nothing of the log is needed any more
+  const salts = (): string => readFileSync(`${place.file}-wal`).toString('hex', 16, 24)
+  const before = salts()
+  let reads = 0
+  const release = between(app, (sql) => {
+    // The first time is a glance at its length.
+    if (sql.includes('NOOP') && ++reads === 2) app.exec('INSERT INTO t (v) VALUES (1)')
+  })
+  await tracking.tracker.look()
+  release()
+  expect(salts()).not.toBe(before)
+  const steps = await tracking.lookAndCheck()
+  expect(steps.map(({ how }) => how)).not.toContain('comparison')
+  expect(steps.flatMap(({ commits }) => commits)).toHaveLength(1)
   app.close()
 })

@@ -1,6 +1,6 @@
 import { existsSync, statSync, writeFileSync } from 'node:fs'
 import Database from 'better-sqlite3'
-import { describe, expect } from 'vitest'
+import { describe, expect, vi } from 'vitest'
 import { describeDatabase } from '../src/child/describe.ts'
 import { type OpenSource, openSource } from '../src/child/open-source.ts'
 import { type Snapshot, takeSnapshot } from '../src/child/snapshot.ts'
@@ -99,6 +99,30 @@ describe('a snapshot', () => {
     expect(integrityOf(image)).toBe('ok')
     expect(contentOf(image)).toBe(before)
     expect(tearing.times).toBe(0)
+  })
+
+  test('of a log that is begun anew between a look at its mark and one at its header: it looks again', ({ place }) => {
+    const { writer, take } = bench(place)
+    const update = (from: number, to: number): void => {
+      for (let id = from; id <= to; id++) writer.exec(`UPDATE t SET v = 'later' WHERE id = ${id * 10}`)
+    }
+    writer.pragma('wal_checkpoint(TRUNCATE)')
+    update(1, 3)
+    writer.pragma('wal_checkpoint(PASSIVE)')
+    const framesBefore = logState(writer)
+    const statements = Object.getPrototypeOf(writer.prepare('SELECT 1')) as Database.Statement
+    const { get } = statements
+    const spy = vi.spyOn(statements, 'get').mockImplementation(function (this: Database.Statement, ...values) {
+      const result = get.apply(this, values)
+      if (!this.source.includes('NOOP')) return result
+      spy.mockRestore()
+      update(4, 9) // as many frames again as the mark tells, and more
+      return result
+    })
+    place.atEnd(() => spy.mockRestore())
+    const image = read(place, take(), () => {})
+    expect(logState(writer)).toBe(2 * framesBefore)
+    expect(contentOf(image)).toBe(contentOf(place.file))
   })
 
   test('is let go: the log can be emptied afterwards, and not before', ({ place }) => {

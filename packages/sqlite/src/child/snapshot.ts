@@ -85,6 +85,7 @@ function lookAtLog(
     if (lastFrame === 0) return 'empty' // everything is in the main file, which nobody writes to while we are pinned
     if (fd === undefined || before === undefined) return 'moved'
     const after = readAt(fd, WAL_HEADER_BYTES, 0)
+    // Of a log that was begun anew since then, frames up to there may be half written.
     if (!before.equals(after) || !isWalHeader(after)) return 'moved'
     const index = indexWal(fd, after, lastFrame, pageSize)
     if (!index) return 'moved'
@@ -111,11 +112,10 @@ function open(
 ): Snapshot {
   const { fd } = source
   const { pageSize } = facts
-  let logReplaced = false
 
   const readPages = (first: number, count: number): Buffer => {
     const bytes = Buffer.allocUnsafeSlow(count * pageSize)
-    const found = log && !logReplaced ? framesFor(log.index, first, count) : []
+    const found = log ? framesFor(log.index, first, count) : []
     if (found.length < count) readFile(fd, bytes, (first - 1) * pageSize)
     if (!log || found.length === 0) return bytes
     for (const { page, frame } of found) {
@@ -123,10 +123,7 @@ function open(
       readSync(log.fd, bytes, (page - first) * pageSize, pageSize, position)
     }
     // Looked at after the frames were read: a log that still has our header was not overwritten before that.
-    if (!readAt(log.fd, WAL_HEADER_BYTES, 0).equals(log.header)) {
-      logReplaced = true
-      readFile(fd, bytes, (first - 1) * pageSize)
-    }
+    if (!readAt(log.fd, WAL_HEADER_BYTES, 0).equals(log.header)) readFile(fd, bytes, (first - 1) * pageSize)
     return bytes
   }
 
