@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs'
 import { createBackup, followLog, type Runtime, recoveryWindow, restoreBackup } from '@taskflow-backup/core'
 import { describe, expect, vi } from 'vitest'
 import { Spool } from '../src/child/spool.ts'
+import { applyChanges, decodeChangesFile } from './support/changes.ts'
 import { contentOf } from './support/images.ts'
 import { type Place, test } from './support/place.ts'
 import { commitsOf, exec, hows, startApp, write } from './support/tracked-app.ts'
@@ -27,6 +28,8 @@ describe('what cannot be kept', () => {
   test.for([0, 1, 60])('what is dropped while %i commits are written is behind them', async (commits, { place }) => {
     const app = await startApp(place)
     const tracking = track(place, stateOf(place.file))
+    await write(app, 1)
+    await tracking.lookAndCheck()
     await write(app, commits)
     await tracking.tracker.look()
     const written = await tracking.store(async () => {
@@ -42,6 +45,33 @@ describe('what cannot be kept', () => {
     const steps = await tracking.lookAndCheck()
     expect(steps).toMatchObject([{ how: 'comparison', reason: 'It was too much.' }, { how: 'log' }])
     expect(steps[0]?.since).toBeLessThanOrEqual(steps[0]?.lookedAt as number)
+  })
+
+  test('another full that is made after something was dropped is found among what was captured since', async ({
+    place,
+  }) => {
+    const app = await startApp(place)
+    const tracking = track(place, stateOf(place.file))
+    const capture = async (rows: number): Promise<void> => {
+      await write(app, rows)
+      await tracking.tracker.look()
+    }
+    await capture(2)
+    await tracking.store(async () => {
+      await capture(2)
+      await capture(2)
+      tracking.tracker.drop('It was too much.')
+      await capture(1)
+    })
+    await capture(2)
+    const full = stateOf(place.file)
+    await capture(3)
+    tracking.tracker.continueFrom(full.start)
+    const file = place.path('next.changes')
+    const { log } = await tracking.tracker.captured.write(file, { algorithm: 'none', level: 0 })
+    const decoded = await decodeChangesFile(file)
+    expect(log).toMatchObject({ firstCommit: 1, lastCommit: 3 })
+    expect(applyChanges(full.bytes, decoded).equals(stateOf(place.file).bytes)).toBe(true)
   })
 
   test('where the log is now is not told of what is before something that was dropped', async ({ place }) => {
