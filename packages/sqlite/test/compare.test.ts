@@ -40,6 +40,12 @@ async function compared(place: Place, snapshot: Snapshot, before: Buffer, table:
   return now
 }
 
+function snapshotOf(image: Buffer, pageSize: number): Snapshot {
+  const readPages = (first: number, count: number): Buffer =>
+    Buffer.from(image.subarray((first - 1) * pageSize, (first - 1 + count) * pageSize))
+  return { pageSize, pageCount: image.length / pageSize, readPages } as Snapshot
+}
+
 describe('comparing pages', () => {
   test('of random images that change, grow and shrink finds what a comparison of bytes finds', async ({ place }) => {
     const random = randomFrom(7)
@@ -54,14 +60,14 @@ describe('comparing pages', () => {
       const before = image(below(200))
       const now = Buffer.concat([before.subarray(0, below(before.length / pageSize + 1) * pageSize), image(below(50))])
       for (let change = below(20); change > 0 && now.length > 0; change--) now[below(now.length)] = below(256)
-      const snapshot = {
-        pageSize,
-        pageCount: now.length / pageSize,
-        readPages: (first: number, count: number) =>
-          Buffer.from(now.subarray((first - 1) * pageSize, (first - 1 + count) * pageSize)),
-      } as Snapshot
-      await compared(place, snapshot, before, tableOf(before, pageSize))
+      await compared(place, snapshotOf(now, pageSize), before, tableOf(before, pageSize))
     }
+  })
+
+  test('of an image that has nothing but fewer pages, or more of zeros, finds that', async ({ place }) => {
+    const before = Buffer.alloc(5 * 512, 7)
+    for (const now of [before.subarray(0, 3 * 512), Buffer.concat([before, Buffer.alloc(2 * 512)])])
+      await compared(place, snapshotOf(now, 512), before, tableOf(before, 512))
   })
 
   test.for(SIZES.flatMap((size) => [0, 2].map((vacuum) => [size, vacuum] as const)))(
