@@ -84,14 +84,7 @@ export async function acquireLock(
   timing: LockTiming = TIMING,
 ): Promise<Lock> {
   const { mode, verb, waitMs, signal, beside } = request
-  const content: LockContent = {
-    mode,
-    verb,
-    holder: await ownIdentity(),
-    acquiredAt: runtime.now().toISOString(),
-    beat: 0,
-    beatenAtMs: timing.nowMs(),
-  }
+  const holder = await ownIdentity()
   const giveUpAt = timing.nowMs() + waitMs
   const watched = new Map<string, Sighting>()
   let before: ReadonlySet<string> = new Set()
@@ -100,6 +93,9 @@ export async function acquireLock(
     throwIfAborted(signal)
     const key = lockKey(plan, runtime.randomId(16))
     const startedMs = performance.now()
+    // Its age counts from here: to others it may stand still for as long as we look around.
+    const acquiredAt = runtime.now().toISOString()
+    const content: LockContent = { mode, verb, holder, acquiredAt, beat: 0, beatenAtMs: timing.nowMs() }
     let others: Conflicts
     try {
       await putLock(storage, key, content)
@@ -228,7 +224,7 @@ function parseLock(bytes: Buffer): LockContent {
 
 function hold(storage: Storage, key: string, content: LockContent, timing: LockTiming): Lock {
   const lost = new AbortController()
-  let beatenAtMs = timing.nowMs()
+  let { beatenAtMs } = content
   let beat = 0
   let beating: Promise<void> = Promise.resolve()
   let released = false
@@ -246,12 +242,10 @@ function hold(storage: Storage, key: string, content: LockContent, timing: LockT
   }
 
   const beatOnce = async (): Promise<void> => {
-    // After a long pause somebody may have taken over: putting the lock again would hide that.
-    if (overdue()) return void lose('this process stood still for too long')
     const startedMs = timing.nowMs()
     try {
       if (!(await storage.stat(key))) return void lose('somebody else removed it')
-      if (released) return
+      if (released || lost.signal.aborted) return
       await putLock(storage, key, { ...content, beat: ++beat, beatenAtMs: timing.nowMs() })
       beatenAtMs = startedMs
     } catch (error) {
@@ -259,7 +253,9 @@ function hold(storage: Storage, key: string, content: LockContent, timing: LockT
     }
   }
   const timer = setInterval(() => {
-    beating = beating.then(beatOnce)
+    // After a long pause, also of a beat that hangs, somebody may have taken over: putting the lock again would hide that.
+    if (overdue()) lose('this process stood still for too long')
+    else beating = beating.then(beatOnce)
   }, timing.beatMs)
 
   return {

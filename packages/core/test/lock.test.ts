@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { collect, faulty } from '../../testing/src/index.ts'
@@ -229,6 +229,41 @@ describe('in one process', () => {
     clockMs += 1
     await once(lock.signal, 'abort')
     expect(lock.signal.reason).toMatchObject({ code: 'LOCK_LOST' })
+    await lock.release()
+  })
+
+  test('is lost when a renewal of it hangs for too long', async () => {
+    const storage = faulty(memory())
+    const lock = await take(storage)
+    storage.restart([{ kind: 'hang', when: ({ operation }) => operation === 'stat' }])
+    await expect.poll(() => storage.struck.length).toBe(1)
+    expect(lock.signal.aborted).toBe(false)
+    clockMs += STALE_MS + 1
+    await once(lock.signal, 'abort')
+    expect(lock.signal.reason).toMatchObject({ code: 'LOCK_LOST' })
+    storage.restart()
+    storage.release()
+    await turn()
+    await lock.release()
+    expect(storage.calls.filter(({ operation }) => operation === 'put')).toEqual([])
+    expect(await locksIn(storage)).toEqual([])
+  })
+
+  test('that was waited for for long is not taken for an old one', async () => {
+    const storage = memory()
+    let looks = 0
+    const busy: Storage = {
+      ...storage,
+      async *list(prefix) {
+        if (++looks < 6) await foreign(storage, looks)
+        else await storage.delete(lockKey('books', 'foreign'))
+        yield* passing(storage, STALE_MS / 3).list(prefix)
+      },
+    }
+    const request = { ...REQUEST, waitMs: 3 * STALE_MS }
+    const lock = await acquireLock(busy, 'books', request, runtime, { ...TIMING, beatMs: 3_600_000 })
+    expect(await codeOf(take(storage))).toBe('PLAN_LOCKED')
+    await lock.assertHeld()
     await lock.release()
   })
 })
