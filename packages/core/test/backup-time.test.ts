@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { createBackup, listBackups, planRecovery, restoreBackup } from '../src/index.ts'
+import { createBackup, listBackups, mergeLogs, planRecovery, restoreBackup } from '../src/index.ts'
 import { timeOf } from '../src/verbs/backup-time.ts'
+import { assertRestores, following, RARELY } from './support/following.ts'
 import { scenario } from './support/scenario.ts'
 
 describe('the clock was put back', () => {
@@ -48,6 +49,30 @@ describe('the clock was put back', () => {
     const chain = (await listBackups(plan)).backups[0]?.chain as string
     const [full, , , last] = made as [Date, Date, Date, Date]
     const { startedAt } = await timeOf({ plan, warn: () => {} }, { kind: 'log', chain, after: full })
-    expect(startedAt).toEqual(new Date(last.getTime() + 1))
+    expect(startedAt).toEqual(new Date(last.getTime() + 2))
+  })
+
+  test('logs have room for those that are merged of them', async () => {
+    const all = scenario(1)
+    await createBackup(all.plan)
+    all.advance(-3_600_000)
+    for (let log = 0; log < 3; log++) {
+      all.source.append(`log ${log}`)
+      await createBackup(all.plan, { kind: 'log' })
+    }
+    expect((await mergeLogs(all.plan, { most: 3 })).merged).toHaveLength(1)
+    await following(
+      all,
+      async (followed) => {
+        for (let log = 3; log < 6; log++) {
+          all.source.append(`log ${log}`)
+          await followed.flush()
+        }
+      },
+      { ...RARELY, merge: false },
+    )
+    expect((await mergeLogs(all.plan, { most: 3 })).merged).toHaveLength(1)
+    expect((await listBackups(all.plan)).backups.map(({ kind }) => kind)).toEqual(['full', 'log', 'log'])
+    await assertRestores(all, 'copy')
   })
 })

@@ -32,9 +32,17 @@ describe('a source that does not answer', () => {
 
   test('and ends without a reason breaks its contract', async () => {
     const all = scenario(3)
-    const adapter = withSource(all.source.adapter, () => ({ pending: never, ended: Promise.resolve() }))
+    let end = (): void => {}
+    const ended = new Promise<void>((resolve) => {
+      end = resolve
+    })
+    const adapter = withSource(all.source.adapter, () => ({ pending: never, ended }))
     await following({ plan: all.planWith({ adapter }) }, async (followed) => {
+      const flush = codeOf(followed.flush())
+      end()
+      expect(await flush).toBe('CONTRACT_BROKEN')
       expect(await codeOf(followed.done)).toBe('CONTRACT_BROKEN')
+      await followed.stop()
     })
     expect(await locksIn(all.first)).toEqual([])
   })

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { type BackupAdapter, BackupError, createBackup, type LogSource, listBackups } from '../src/index.ts'
+import { collect } from '../../testing/src/index.ts'
+import { type BackupAdapter, BackupError, createBackup, type LogSource, listBackups, readOnly } from '../src/index.ts'
 import { assertRestores, following, manifestOf, newest, RARELY, warningsIn, withSource } from './support/following.ts'
 import { scenario } from './support/scenario.ts'
 import { codeOf } from './support/text.ts'
@@ -42,34 +43,105 @@ describe('a destination', () => {
     expect((await listBackups(all.plan)).backups.map(({ kind }) => kind)).toEqual(['full', 'log'])
   })
 
-  test('that is optional and fails is left out until the next full, and told once', async () => {
+  test.each([0, 3_600_000])(
+    'that is optional and fails is left out until the next full, and told once',
+    async (relistMs) => {
+      const all = scenario(3)
+      const plan = all.planWith({
+        destinations: [
+          { name: 'first', storage: all.first },
+          { name: 'second', storage: all.second, required: false },
+        ],
+      })
+      const events = await following(
+        { plan },
+        async (followed) => {
+          const log = async (): Promise<readonly string[] | undefined> => {
+            all.source.append('one more')
+            await followed.flush()
+            return (await newest({ plan }))?.destinations
+          }
+          expect(await log()).toEqual(['first', 'second'])
+          all.second.restart([{ kind: 'error', when: ({ operation }) => operation === 'put' }])
+          expect(await log()).toEqual(['first'])
+          all.second.restart()
+          expect(await log()).toEqual(['first'])
+          expect(await log()).toEqual(['first'])
+          await createBackup(plan)
+          expect(await log()).toEqual(['first', 'second'])
+        },
+        { ...RARELY, parts: { relistMs } },
+      )
+      expect(warningsIn(events)).toEqual([expect.stringMatching(/^Destination second is left out of this backup/)])
+    },
+  )
+
+  test('that is optional and cannot be listed, or lost the chain, does not stop the others', async () => {
     const all = scenario(3)
     const plan = all.planWith({
       destinations: [
-        { name: 'first', storage: all.first },
         { name: 'second', storage: all.second, required: false },
+        { name: 'first', storage: all.first },
       ],
     })
-    const events = await following(
-      { plan },
+    const readFrom: (string | undefined)[] = []
+    const adapter = withSource(all.source.adapter, (source) => ({
+      backup(request, ctx, until) {
+        readFrom.push(request.base?.previous.destination)
+        return source.backup(request, ctx, until)
+      },
+    }))
+    await following(
+      { plan: { ...plan, adapter } },
       async (followed) => {
         const log = async (): Promise<readonly string[] | undefined> => {
           all.source.append('one more')
           await followed.flush()
           return (await newest({ plan }))?.destinations
         }
-        expect(await log()).toEqual(['first', 'second'])
-        all.second.restart([{ kind: 'error', when: ({ operation }) => operation === 'put' }])
-        expect(await log()).toEqual(['first'])
+        expect(await log()).toEqual(['second', 'first'])
+        all.second.restart([{ kind: 'error', when: ({ operation }) => operation === 'list' }])
+        all.source.append('unlisted')
+        await followed.flush()
         all.second.restart()
+        for (const { key } of await collect(all.second.list('books/'))) await all.second.delete(key)
         expect(await log()).toEqual(['first'])
         expect(await log()).toEqual(['first'])
-        await createBackup(plan)
-        expect(await log()).toEqual(['first', 'second'])
+        expect(readFrom.at(-1)).toBe('first')
       },
       { ...RARELY, parts: { relistMs: 0 } },
     )
-    expect(warningsIn(events)).toEqual([expect.stringMatching(/^Destination second is left out of this backup/)])
+    expect((await listBackups(plan)).backups.map(({ kind }) => kind)).toEqual(['full', 'log', 'log', 'log', 'log'])
+  })
+
+  test('that can only be read is written to by nobody, and not warned of', async () => {
+    const all = scenario(3)
+    await createBackup(all.plan)
+    const plan = all.planWith({
+      destinations: [
+        { name: 'second', storage: readOnly(all.second), required: false },
+        { name: 'first', storage: all.first },
+      ],
+    })
+    const readFrom: (string | undefined)[] = []
+    const adapter = withSource(all.source.adapter, (source) => ({
+      backup(request, ctx, until) {
+        readFrom.push(request.base?.previous.destination)
+        return source.backup(request, ctx, until)
+      },
+    }))
+    const events = await following(
+      { plan: { ...plan, adapter } },
+      async (followed) => {
+        for (let log = 0; log < 3; log++) {
+          all.source.append('one more')
+          await followed.flush()
+        }
+      },
+      RARELY,
+    )
+    expect(warningsIn(events)).toEqual([])
+    expect(readFrom.slice(1)).toEqual(['first', 'first'])
   })
 })
 

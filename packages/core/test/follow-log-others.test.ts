@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { collect } from '../../testing/src/index.ts'
-import { createBackup, listBackups, recoveryWindow, restoreBackup } from '../src/index.ts'
-import { assertRestores, following, manifestOf, newest, RARELY, warningsIn } from './support/following.ts'
+import { BackupError, createBackup, listBackups, recoveryWindow, restoreBackup } from '../src/index.ts'
+import { assertRestores, following, manifestOf, newest, RARELY, warningsIn, withSource } from './support/following.ts'
 import { scenario } from './support/scenario.ts'
 import { codeOf } from './support/text.ts'
 
@@ -59,6 +59,68 @@ describe('a full of somebody else', () => {
       RARELY,
     )
     await assertRestores(all, 'copy')
+  })
+
+  test('is continued by the source although nothing was committed since', async () => {
+    const all = scenario(3)
+    let asked = 0
+    const adapter = withSource(all.source.adapter, (source) => ({
+      async continueFrom(base) {
+        asked += 1
+        await source.continueFrom(base)
+      },
+    }))
+    const plan = all.planWith({ adapter })
+    await following(
+      { plan },
+      async (followed) => {
+        await createBackup(plan)
+        all.source.append('one')
+        await followed.flush()
+        expect([asked, (await followed.health()).restarts]).toEqual([1, 0])
+      },
+      RARELY,
+    )
+    await assertRestores(all, 'copy')
+  })
+
+  test('that the source cannot continue is continued by another one', async () => {
+    const all = scenario(3)
+    const adapter = withSource(all.source.adapter, () => ({
+      continueFrom: () => Promise.reject(new BackupError('BASE_UNUSABLE', 'It was not captured.')),
+    }))
+    const plan = all.planWith({ adapter })
+    await following(
+      { plan },
+      async (followed) => {
+        all.source.append('old')
+        const { id } = await createBackup(plan)
+        all.source.append('new')
+        await followed.flush()
+        expect((await newest(all))?.chain).toBe(id.split('/')[0])
+        expect((await followed.health()).restarts).toBe(1)
+      },
+      RARELY,
+    )
+    expect((await listBackups(plan)).backups.map(({ kind }) => kind)).toEqual(['full', 'full', 'log', 'log'])
+    await assertRestores(all, 'copy')
+  })
+
+  test('that is being made when the following begins is the only one', async () => {
+    const all = scenario(3)
+    const plan = all.planWith({ lockWaitMs: 120_000 })
+    all.second.restart([{ kind: 'hang', when: ({ operation, key }) => operation === 'put' && key.includes('-full/') }])
+    const full = createBackup(plan)
+    await expect.poll(() => all.second.struck.length).toBe(1)
+    const lists = (): number => all.first.calls.filter(({ operation }) => operation === 'list').length
+    const before = lists()
+    const follow = following({ plan }, (followed) => followed.flush(), RARELY)
+    // Its own lock, the catalogue, the lock for a full.
+    await expect.poll(() => lists() - before).toBeGreaterThan(2)
+    all.second.restart()
+    all.second.release()
+    await Promise.all([full, follow])
+    expect((await listBackups(plan)).backups.map(({ kind }) => kind)).toEqual(['full'])
   })
 
   test('while it is being made, lets the log wait', async () => {
@@ -125,6 +187,30 @@ describe('a chain that somebody else changed', () => {
         expect((await newest(all))?.kind).toBe('full')
       },
       RARELY,
+    )
+    await assertRestores(all, 'copy')
+  })
+
+  test('by removing its full only: it is found within the time', async () => {
+    const all = scenario(3)
+    let aheadMs = 0
+    await following(
+      all,
+      async (followed) => {
+        const full = (await newest(all)) as { id: string }
+        const log = async (): Promise<string | undefined> => {
+          all.source.append('one')
+          await followed.flush()
+          return (await newest(all))?.kind
+        }
+        expect(await log()).toBe('log')
+        for (const storage of [all.first, all.second])
+          for (const { key } of await collect(storage.list(`books/${full.id}/`))) await storage.delete(key)
+        expect(await log()).toBe('log')
+        aheadMs += 60_000
+        expect(await log()).toBe('full')
+      },
+      { ...RARELY, parts: { relistMs: 60_000, nowMs: () => aheadMs } },
     )
     await assertRestores(all, 'copy')
   })

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { createBackup, followLog, listBackups, pruneBackups, readOnly, restoreBackup } from '../src/index.ts'
-import { acquireLock } from '../src/lock.ts'
+import { createBackup, followLog, listBackups, readOnly, restoreBackup } from '../src/index.ts'
 import { assertRestores, following, locksIn, manifestOf, newest, RARELY } from './support/following.ts'
 import { type Scenario, scenario } from './support/scenario.ts'
 import { codeOf } from './support/text.ts'
@@ -78,72 +77,6 @@ describe('the begin', () => {
     expect(await codeOf(begin(all))).toBe(code)
     all.first.restart()
     expect(await locksIn(all.first)).toEqual([])
-    expect(all.source.followers()).toBe(0)
-  })
-})
-
-describe('the lock', () => {
-  test('lets everybody do what they do, but write the log', async () => {
-    const all = scenario(3)
-    await following(
-      all,
-      async (followed) => {
-        await expect(createBackup(all.plan, { kind: 'log' })).rejects.toThrow(
-          new RegExp(`^The log of plan "books" is being followed by process ${process.pid} on `),
-        )
-        expect(await codeOf(followLog(all.plan))).toBe('PLAN_LOCKED')
-        await createBackup(all.plan, { kind: 'differential' })
-        await pruneBackups(all.plan)
-        all.source.append('later')
-        await followed.flush()
-      },
-      RARELY,
-    )
-    await createBackup(all.plan, { kind: 'log' })
-    expect(await locksIn(all.first)).toEqual([])
-  })
-
-  const LOCK = { staleAfterMs: 30_000, beatMs: 5, pollMs: 5, nowMs: () => performance.now() }
-  const PATIENT = { timeout: 10_000 }
-
-  test('that was lost is taken again, without losing the source', async () => {
-    const all = scenario(3)
-    await following(
-      all,
-      async (followed) => {
-        const [lost] = await locksIn(all.first)
-        await all.first.delete(lost as string)
-        const again = async (): Promise<string[]> => {
-          all.source.append('later')
-          await followed.flush()
-          return locksIn(all.first)
-        }
-        await expect.poll(again, PATIENT).toEqual([expect.not.stringMatching(lost as string)])
-        expect((await followed.health()).restarts).toBe(0)
-      },
-      { ...RARELY, parts: { lock: LOCK } },
-    )
-    expect(await locksIn(all.first)).toEqual([])
-    await assertRestores(all, 'copy')
-  })
-
-  test('that was lost to somebody else ends it', async () => {
-    const all = scenario(3)
-    const { plan, first } = all
-    await following(
-      all,
-      async (followed) => {
-        for (const key of await locksIn(first)) await first.delete(key)
-        const { signal } = new AbortController()
-        const request = { mode: 'follow', verb: 'followLog', waitMs: 0, signal } as const
-        const other = await acquireLock(first, 'books', request, plan.runtime)
-        await expect.poll(() => codeOf(followed.flush()), PATIENT).toBe('PLAN_LOCKED')
-        expect(await codeOf(followed.done)).toBe('PLAN_LOCKED')
-        expect(await locksIn(first)).toEqual([other.key])
-        await other.release()
-      },
-      { ...RARELY, parts: { lock: LOCK } },
-    )
     expect(all.source.followers()).toBe(0)
   })
 })

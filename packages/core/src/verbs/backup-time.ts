@@ -52,10 +52,13 @@ async function newestOf(plan: BackupPlan): Promise<{ startedAt: Date; consistent
   }
 }
 
-/** A time after the chain's newest backup as it was last seen; merged logs may have come after that one since. */
+/**
+ * A time after the chain's newest backup as it was last seen. Just after each backup there is room for one that is merged
+ * of it and others before it.
+ */
 async function freeTime(plan: BackupPlan, { chain, kind, after }: Start, now: Date): Promise<Date> {
   if (chain === undefined || !after || after < now) return now
-  for (let time = after.getTime() + 1; ; time++) {
+  for (let time = after.getTime() + 2; ; time += 2) {
     const key = manifestKey(plan.name, newBackupId(chain, new Date(time), kind))
     const found = await Promise.all(plan.destinations.map(({ storage }) => storage.stat(key).catch(() => undefined)))
     if (found.every((object) => object === undefined)) return new Date(time)

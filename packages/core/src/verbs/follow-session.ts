@@ -77,7 +77,7 @@ export class FollowSession {
       ...(timing.lock && { lockTiming: timing.lock }),
       areMerged: merge !== undefined,
       onSource: (source) => this.#changeSource(source),
-      onLogged: (made, whole) => this.#logged(made, whole),
+      onLogged: (made) => this.#logged(made),
     })
     this.#merges = merge && new MergesWhenDue(merge, timing.mergeEvery, (failure) => this.#merged(failure))
     this.#loggedMs = timing.nowMs()
@@ -88,16 +88,20 @@ export class FollowSession {
     const { signal } = this.#work
     const wake = (): void => this.#wake()
     signal.addEventListener('abort', wake)
+    let why = notFollowed()
     try {
       await this.#writer.source()
       onReady()
       while (this.#state === 'running') await this.#turn()
+    } catch (thrown) {
+      why = toBackupError(thrown, 'INTERNAL', 'The log could not be followed')
+      throw why
     } finally {
       signal.removeEventListener('abort', wake)
       this.#state = 'over'
       await this.#merges?.close()
       await this.#writer.close()
-      for (const { reject } of this.#asked.splice(0)) reject(notFollowed())
+      for (const { reject } of this.#asked.splice(0)) reject(why)
       this.#end()
     }
   }
@@ -202,7 +206,7 @@ export class FollowSession {
     source?.signal.addEventListener('abort', () => this.#wake(), { once: true })
   }
 
-  #logged({ manifest }: MadeBackup, whole: boolean): void {
+  #logged({ manifest }: MadeBackup): void {
     const { plan, emit } = this.#work
     const lagMs = Math.round(this.#record.behindMs)
     const storedBytes = manifest.members.reduce((sum, { stored }) => sum + stored.bytes, 0)
@@ -210,7 +214,7 @@ export class FollowSession {
     this.#loggedMs = this.#timing.nowMs()
     this.#failures = { source: 0, commit: 0 }
     emit({ type: 'logged', backupId: manifest.id, storedBytes, lagMs })
-    if (whole) this.#merges?.count()
+    this.#merges?.count()
   }
 
   #merged(failure: unknown): void {

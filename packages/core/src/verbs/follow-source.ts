@@ -58,6 +58,8 @@ export class FollowedSource {
       this.#life.abort(toBackupError(error, 'CHILD_FAILED', 'The source of the log ended'))
   }
 
+  // Whichever of its calls fails, it is not to be used any more.
+
   pending(waitMs: number): Promise<boolean> {
     return this.#call(() => this.#source.pending(waitMs))
   }
@@ -66,7 +68,6 @@ export class FollowedSource {
     return this.#call(() => this.#source.committed(manifest))
   }
 
-  /** `BASE_UNUSABLE` is an answer; after any other failure it cannot be used any more. */
   continueFrom(base: BackupBase): Promise<void> {
     return this.#call(() => this.#source.continueFrom(base))
   }
@@ -83,7 +84,7 @@ export class FollowedSource {
         return yield* source.backup(request, ctx, until)
       } catch (error) {
         // What it threw itself is its own fault. A destination's would have ended it from outside.
-        if (!ctx.signal.aborted && !isBaseUnusable(error)) fail(error)
+        if (!ctx.signal.aborted) fail(error)
         throw error
       }
     }
@@ -106,7 +107,7 @@ export class FollowedSource {
         else work().then(resolve, reject)
       })
     } catch (error) {
-      if (!isBaseUnusable(error)) this.fail(error)
+      this.fail(error)
       throw error
     } finally {
       this.#interrupt = undefined

@@ -85,7 +85,8 @@ export class FollowedChain {
     const { plan, signal } = this.#work
     const failed = destinations.filter(({ error }) => error).map(({ name }) => name)
     const without = new Set([...(start.without ?? []), ...failed])
-    const holds = plan.destinations.find(({ name }) => !without.has(name)) as Destination
+    const holder = destinations.find(({ error }) => !error)
+    const holds = plan.destinations.find(({ name }) => name === holder?.name) as Destination
     const { full } = start.base
     this.#start = {
       ...start,
@@ -99,8 +100,7 @@ export class FollowedChain {
           return base.logs()
         },
       },
-      // One more than needed: a log that is merged of others is called after its newest one, plus a millisecond.
-      after: new Date(Date.parse(manifest.startedAt) + 1),
+      after: new Date(manifest.startedAt),
       without,
     }
   }
@@ -108,11 +108,11 @@ export class FollowedChain {
   async #mustList(): Promise<boolean> {
     if (this.#listedMs === undefined || this.#nowMs() - this.#listedMs >= this.#relistMs) return true
     const { plan } = this.#work
-    const { chain, base, without } = this.start
+    const { chain, base } = this.start
     const home = lockHome(plan) as Destination
     const previous = manifestKey(plan.name, base.previous.manifest.id)
     // A merged log may have taken its place. Or somebody removed it: what was built on it could not be restored.
-    if (!without?.has(home.name) && !(await home.storage.stat(previous))) return true
+    if (!(await home.storage.stat(previous))) return true
     // Whoever makes a full holds the write lock, so there is none half made; its name sorts after all that were there.
     for await (const { key } of home.storage.list(planPrefix(plan.name), { after: chainEnd(plan.name, chain) })) {
       const meaning = meaningOf(plan.name, key)

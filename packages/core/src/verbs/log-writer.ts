@@ -17,8 +17,8 @@ export interface LogWriterOptions {
   readonly areMerged: boolean
   /** A source is there, or is there no more. */
   readonly onSource: (source: FollowedSource | undefined) => void
-  /** A log is committed; `whole` when it has everything that was captured. Called before anything else can fail. */
-  readonly onLogged: (made: MadeBackup, whole: boolean) => void
+  /** A log is committed. Called before anything else can fail. */
+  readonly onLogged: (made: MadeBackup) => void
 }
 
 /** Writes what a source captures into the plan's newest chain. It is the only one who writes logs of this plan. */
@@ -173,7 +173,7 @@ export class LogWriter {
     this.#chain.advance(start, made)
     // Why is told already.
     for (const { name, error } of made.destinations) if (error) this.#tellLeftOut(start.chain, name, false)
-    this.#options.onLogged(made, until === undefined)
+    this.#options.onLogged(made)
     await source.committed(made.manifest)
   }
 
