@@ -13,7 +13,6 @@ import {
 } from '../src/index.ts'
 import { acquireLock } from '../src/lock.ts'
 import { assertReaches, capturing, history, logsOf } from './support/merging.ts'
-import { codeOf } from './support/text.ts'
 
 const isWrite = ({ operation, key }: StorageCall): boolean =>
   (operation === 'put' || operation === 'delete') && !key.includes('/lock-')
@@ -219,24 +218,5 @@ describe('whatever happens to mergeLogs', () => {
       removed: [],
       waiting: [],
     } satisfies MergeResult)
-  })
-
-  test('a merged log that is not about the time of its logs is refused, and nothing is lost', async () => {
-    const scene = capturing()
-    const moments = await history(scene, 3)
-    const { adapter } = scene.plan
-    const plan = scene.planWith({
-      adapter: {
-        ...adapter,
-        async *merge(logs, request, ctx) {
-          const facts = yield* (adapter.merge as NonNullable<typeof adapter.merge>)(logs.slice(1), request, ctx)
-          return facts
-        },
-      },
-    })
-    const before = await logsOf(plan)
-    expect(await codeOf(mergeLogs(plan, { most: 3 }))).toBe('CONTRACT_BROKEN')
-    expect(await logsOf(plan)).toEqual(before)
-    await assertReaches(scene, scene.plan, moments)
   })
 })
