@@ -4,7 +4,7 @@
     restore-sqlite-changes.py full.db restored.db log1.changes log2.changes ...
         [--differential differential.changes] [--at 2026-11-22T14:03:11+00:00] [--commit 17]
 
-The format is in format.md. Indexes are checked, and that steps go on from each other; let SQLite check the result.
+Logs may come in any order. The format is in format.md. Indexes are checked, and that steps go on from each other; let SQLite check the result.
 """
 import argparse, datetime, hashlib, itertools, json, shutil, struct, sys
 
@@ -26,6 +26,11 @@ def read_steps(path):
         for step in index["steps"]:
             yield step, [(count, list(itertools.islice(pages, wrote))) for count, wrote in step["commits"]], file, size
 
+def place(path):
+    """A merged log goes before what it was made of, of which some may still be there."""
+    steps = [step for step, *_ in read_steps(path)]
+    return (steps[0]["firstCommit"], -steps[-1]["lastCommit"]) if steps else (0, 0)
+
 def write(database, commits, file, size):
     for page_count, pages in commits:
         database.truncate(page_count * size)  # pages that are added so are zeros
@@ -40,14 +45,19 @@ for name in ("full", "restored", "--differential", "--at"):
 parser.add_argument("logs", nargs="*")
 parser.add_argument("--commit", type=int, default=sys.maxsize)
 args = parser.parse_args()
-until = datetime.datetime.fromisoformat(args.at.replace("Z", "+00:00")).timestamp() * 1000 if args.at else sys.maxsize
+until = sys.maxsize
+if args.at:
+    at = datetime.datetime.fromisoformat(args.at.replace("Z", "+00:00"))
+    if at.tzinfo is None:
+        sys.exit("--at needs Z for UTC, or an offset like +01:00")
+    until = at.timestamp() * 1000
 commit, state, looked_at, differential_at = 0, None, 0, 0
 shutil.copyfile(args.full, args.restored)
 with open(args.restored, "r+b") as database:
     for step, *changes in read_steps(args.differential) if args.differential else ():
         write(database, *changes)
         differential_at = step["capturedAt"]
-    for step, commits, file, size in itertools.chain.from_iterable(map(read_steps, args.logs)):
+    for step, commits, file, size in itertools.chain.from_iterable(map(read_steps, sorted(args.logs, key=place))):
         first, last = step["firstCommit"], step["lastCommit"]
         if last <= commit:  # empty, or in a log before this one
             continue

@@ -75,6 +75,25 @@ describe('the reader in Python', () => {
     await expect(tooEarly).rejects.toThrow('leave it or the logs away')
   })
 
+  test('takes a merged log beside some of those that it was made of', async ({ place }) => {
+    const files = makeFiles(place)
+    const [, second, third] = files.logs as [string, string, string]
+    const merged = place.path('1-merged.changes')
+    writeFileSync(merged, encodeChanges(files.history.steps.slice(0, 4)))
+    for (const [args, commit] of [
+      [[], COMMITS],
+      [['--commit', '5'], 5],
+    ] as const) {
+      await run(files.full, files.restored, second, third, merged, ...args)
+      expectState(files, commit)
+    }
+  })
+
+  test('refuses a time that may be of any zone', async ({ place }) => {
+    const { full, logs, restored } = makeFiles(place)
+    await expect(run(full, restored, ...logs, '--at', '2026-11-22T02:00:03')).rejects.toThrow('needs Z')
+  })
+
   test('refuses a log that is missing, a damaged index and a commit that is not there', async ({ place }) => {
     const { full, logs, restored } = makeFiles(place)
     const [first, second, third] = logs as [string, string, string]
