@@ -62,8 +62,8 @@ export const ERROR_CODES = {
   // What is stored
   BACKUP_NOT_FOUND: ['No such backup is in any reachable destination.', 'List the backups and use an id from there.'],
   POINT_UNREACHABLE: [
-    'No backup reaches the moment that was asked for.',
-    'Ask for a later moment, or leave `at` away for the newest backup.',
+    'No backup leads to the moment or commit that was asked for.',
+    'Ask for a moment that `recoveryWindow` tells, or for a commit that the message names; without either it is the newest.',
   ],
   MANIFEST_DAMAGED: [
     'A manifest is not what was written.',
@@ -153,7 +153,7 @@ export const ERROR_CODES = {
   ],
   DATABASE_IN_USE: [
     'The database is open, in this process or in another one.',
-    'Close every connection first, then restore. `evenIfInUse: true` goes ahead: what the others write is then lost.',
+    'Close every connection and `stop` what follows its log, then restore. `evenIfInUse: true` goes ahead: what the others write is then lost.',
   ],
   RESTORE_CHECK_FAILED: [
     'The restored database did not pass its checks, so the live one was not touched.',

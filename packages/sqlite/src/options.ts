@@ -19,7 +19,7 @@ export interface SqliteOptions {
   readonly releaseAfterMs?: number
   /**
    * `auto` reads the file in a single pass wherever that is sound. `online-backup` always uses SQLite's own backup into
-   * a temporary copy: slower, and it restarts for nothing else than comparison. Default: `auto`.
+   * a temporary copy: slower, for comparison. With it the log cannot be followed. Default: `auto`.
    */
   readonly image?: 'auto' | 'online-backup'
 }

@@ -138,7 +138,7 @@ describe('SQLite’s own online backup', () => {
     expect(contentOf(path)).toBe(contentOf(place.file))
     expect(facts.method).toBe('online-backup')
     expect(facts.notes).toEqual([
-      expect.stringMatching(/online backup in \d+ ms, because the adapter was told to use it/),
+      expect.stringMatching(/online backup in \d+ ms, because the option `image` is 'online-backup'/),
     ])
     expect(facts.source.details).toMatchObject({ journalMode })
     expect(facts.source.sizeBytes).toBe(plain.bytes)

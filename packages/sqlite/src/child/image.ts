@@ -73,7 +73,7 @@ export function whyNotSinglePass(
   connection: Database.Database,
   { forceOnlineBackup }: SourceSettings,
 ): string | undefined {
-  if (forceOnlineBackup) return 'the adapter was told to use it'
+  if (forceOnlineBackup) return "the option `image` is 'online-backup'"
   if (process.platform === 'win32') return 'locks on Windows keep other handles from reading'
   const { version } = connection.prepare('SELECT sqlite_version() AS version').get() as { version: string }
   const [major = 0, minor = 0] = version.split('.').map(Number)
