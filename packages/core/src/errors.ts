@@ -60,7 +60,10 @@ export const ERROR_CODES = {
     'The backup was not committed. Check the disk or the service behind the destination.',
   ],
   // What is stored
-  BACKUP_NOT_FOUND: ['No such backup is in any reachable destination.', 'List the backups and use an id from there.'],
+  BACKUP_NOT_FOUND: [
+    'No such backup is in any reachable destination.',
+    "List the backups and use an id from there; when there is none, look at the plan's name and destinations.",
+  ],
   POINT_UNREACHABLE: [
     'No backup leads to the moment or commit that was asked for.',
     'Ask for a moment that `recoveryWindow` tells, or for a commit that the message names; without either it is the newest.',
@@ -76,7 +79,7 @@ export const ERROR_CODES = {
   ENGINE_MISMATCH: ['The backup was made by another engine.', "Use the adapter of the backup's engine."],
   MEMBER_DAMAGED: [
     'A stored member is not what was written.',
-    'Read the backup from another destination, or use an older backup; find out what damaged this one.',
+    'Read the backup from another destination, or use an older one or an earlier moment; find out what damaged this one.',
   ],
   CODEC_UNKNOWN: [
     'A member was stored with a codec that this version does not know.',
