@@ -6,6 +6,7 @@ import {
   createBackup,
   type LogFollowing,
 } from '../src/index.ts'
+import { acquireLock } from '../src/lock.ts'
 import type { FollowParts } from '../src/verbs/follow-log.ts'
 import { assertRestores, following, loggedIn, manifestOf, newest, RARELY, warningsIn } from './support/following.ts'
 import { scenario } from './support/scenario.ts'
@@ -162,6 +163,32 @@ describe('merges', () => {
     expect(await levelAfter({ algorithm: 'zstd', level: 2 }, { parts })).toEqual([[{ name: 'zstd', level: 2 }]])
     expect(await levelAfter({ algorithm: 'gzip', level: 9 }, { parts })).toEqual([[{ name: 'gzip', level: 1 }]])
     expect(await levelAfter('none', { parts })).toEqual([[]])
+  })
+
+  test('that hold the lock do not keep the last log from being stored', async () => {
+    const all = scenario(3)
+    const { plan, source } = all
+    let held = false
+    const mergeLogs: FollowParts['mergeLogs'] = async (_plan, { signal }) => {
+      const request = { mode: 'write', verb: 'mergeLogs', waitMs: 1000, signal: new AbortController().signal } as const
+      const lock = await acquireLock(all.first, 'books', request, plan.runtime)
+      held = true
+      await new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve()))
+      await lock.release()
+    }
+    await createBackup(plan)
+    await following(
+      all,
+      async (followed) => {
+        source.append('one more')
+        await followed.flush()
+        await expect.poll(() => held).toBe(true)
+        source.append('the last one')
+        await followed.stop()
+      },
+      { ...RARELY, parts: { mergeLogs, mergeEvery: 1 } },
+    )
+    await assertRestores(all, 'copy')
   })
 
   test('that are under way end with the following, and one at a time', async () => {

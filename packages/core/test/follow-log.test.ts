@@ -48,6 +48,13 @@ describe('the begin', () => {
 
   test.each<[string, (all: Scenario) => Promise<unknown>, string]>([
     ['everyMs is no time', ({ plan }) => followLog(plan, { everyMs: 0 }), 'OPTIONS_INVALID'],
+    ['most is too few', ({ plan }) => followLog(plan, { merge: { most: 1 } }), 'OPTIONS_INVALID'],
+    [
+      'everyMoment is no duration',
+      ({ plan }) => followLog(plan, { merge: { everyMoment: 'x' as '7d' } }),
+      'OPTIONS_INVALID',
+    ],
+    ['resolutionMs is none', ({ plan }) => followLog(plan, { merge: { resolutionMs: 0 } }), 'OPTIONS_INVALID'],
     ['idleEveryMs is shorter', ({ plan }) => followLog(plan, { idleEveryMs: 999 }), 'OPTIONS_INVALID'],
     [
       'the adapter follows no log',

@@ -3,7 +3,7 @@ import type { BackupPlan } from '../plan.ts'
 import type { FollowHealth } from './follow-health.ts'
 import type { FollowMergeOptions, MergeLogs } from './follow-merge.ts'
 import { FollowSession, type FollowTiming } from './follow-session.ts'
-import { mergeLogs } from './merge-logs.ts'
+import { checkMergeOptions, mergeLogs } from './merge-logs.ts'
 import { runVerb, type VerbOptions } from './run.ts'
 
 export interface FollowLogOptions extends VerbOptions {
@@ -94,6 +94,7 @@ export async function followWith(
   const { everyMs = 1_000, idleEveryMs = 60_000, merge = {}, onEvent } = options
   checkMs('everyMs', everyMs, 10)
   checkMs('idleEveryMs', idleEveryMs, everyMs)
+  if (merge) checkMergeOptions(plan, merge)
   const mergeAll = plan.adapter.merge ? parts.mergeLogs : undefined
   let done: Promise<void> | undefined
   const session = await new Promise<FollowSession>((resolve, reject) => {

@@ -117,6 +117,7 @@ export class FollowSession {
   async stop(): Promise<void> {
     if (this.#state === 'over') return
     let failure: unknown
+    await this.#merges?.close() // it holds the plan's lock, for which the last log would wait
     await this.flush().catch((error: unknown) => {
       failure = error
     })

@@ -84,7 +84,7 @@ export interface MergeResult {
  */
 export async function mergeLogs(plan: BackupPlan, options: MergeOptions = {}): Promise<MergeResult> {
   const resolutionMs = options.resolutionMs ?? DEFAULT_RESOLUTION_MS
-  const settings = checkOptions(plan, options, resolutionMs)
+  const settings = checkMergeOptions(plan, options)
   return runVerb(plan, 'mergeLogs', options, async (work) => {
     const { merge } = plan.adapter
     if (!merge)
@@ -107,8 +107,9 @@ export async function mergeLogs(plan: BackupPlan, options: MergeOptions = {}): P
   })
 }
 
-function checkOptions(plan: BackupPlan, options: MergeOptions, resolutionMs: number): MergeSettings {
-  const { everyMoment = '7d', most = DEFAULT_MOST } = options
+/** @throws `OPTIONS_INVALID` */
+export function checkMergeOptions(plan: BackupPlan, options: Omit<MergeOptions, keyof VerbOptions>): MergeSettings {
+  const { everyMoment = '7d', most = DEFAULT_MOST, resolutionMs = DEFAULT_RESOLUTION_MS } = options
   const isWhole = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least
   if (!isWhole(most, 2) || most > 1000)
     throw new BackupError('OPTIONS_INVALID', '`most` must be a whole number from 2 to 1,000.')
