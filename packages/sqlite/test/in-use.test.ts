@@ -1,4 +1,5 @@
 import { readdirSync } from 'node:fs'
+import { basename } from 'node:path'
 import { createBackup, restoreBackup, undoRestore } from '@taskflow-backup/core'
 import Database from 'better-sqlite3'
 import { describe, expect } from 'vitest'
@@ -26,7 +27,10 @@ describe('a database that is open', () => {
       addTask(place.file, 'two')
       const other = await opener(place)
       const before = readdirSync(place.app)
-      const refused = { code: 'DATABASE_IN_USE', message: expect.stringContaining(`process ${other.pid} (`) }
+      const refused = {
+        code: 'DATABASE_IN_USE',
+        message: expect.stringContaining(`process ${other.pid} (${basename(process.execPath)}`),
+      }
       await expect(restoreBackup(plan)).rejects.toMatchObject(refused)
       expect(readdirSync(place.app)).toEqual(before)
       expect(tasksIn(place.file)).toEqual(['one', 'two'])

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { readdirSync, readlinkSync, statSync } from 'node:fs'
+import { basename } from 'node:path'
 import type { Opener } from '../jobs.ts'
 
 /**
@@ -23,10 +24,10 @@ function hasOpen(pid: string, wanted: { dev: number; ino: number }): boolean {
   }
 }
 
-/** The program's name only: its arguments may hold secrets. */
+/** The program's name only: its arguments may hold secrets. Not that of its thread, which Node calls `MainThread`. */
 function commandOf(pid: string): string {
   try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim()
+    return basename(readlinkSync(`/proc/${pid}/exe`)).replace(/ \(deleted\)$/, '')
   } catch {
     return 'unknown'
   }
