@@ -1,9 +1,39 @@
 import { describe, expect, test } from 'vitest'
 import { collect } from '../../testing/src/index.ts'
-import { type BackupAdapter, BackupError, createBackup, type LogSource, listBackups, readOnly } from '../src/index.ts'
+import {
+  type BackupAdapter,
+  BackupError,
+  type BackupPlan,
+  createBackup,
+  type LogFollowing,
+  type LogSource,
+  listBackups,
+  readOnly,
+} from '../src/index.ts'
 import { assertRestores, following, manifestOf, newest, RARELY, warningsIn, withSource } from './support/following.ts'
-import { scenario } from './support/scenario.ts'
+import { type Scenario, scenario } from './support/scenario.ts'
 import { codeOf } from './support/text.ts'
+
+/** Commits something and stores it; the destinations that hold it then. */
+const logger =
+  ({ source }: Scenario, plan: BackupPlan, followed: LogFollowing) =>
+  async () => {
+    source.append('one more')
+    await followed.flush()
+    return (await newest({ plan }))?.destinations
+  }
+
+/** The same adapter, and from which destination each log could read what it continues. */
+function watchingBase({ source: { adapter } }: Scenario) {
+  const readFrom: (string | undefined)[] = []
+  const watching = withSource(adapter, (source) => ({
+    backup(request, ctx, until) {
+      readFrom.push(request.base?.previous.destination)
+      return source.backup(request, ctx, until)
+    },
+  }))
+  return { adapter: watching, readFrom }
+}
 
 describe('a destination', () => {
   test('that is required and fails: nothing is lost, and it is told once', async () => {
@@ -56,11 +86,7 @@ describe('a destination', () => {
       const events = await following(
         { plan },
         async (followed) => {
-          const log = async (): Promise<readonly string[] | undefined> => {
-            all.source.append('one more')
-            await followed.flush()
-            return (await newest({ plan }))?.destinations
-          }
+          const log = logger(all, plan, followed)
           expect(await log()).toEqual(['first', 'second'])
           all.second.restart([{ kind: 'error', when: ({ operation }) => operation === 'put' }])
           expect(await log()).toEqual(['first'])
@@ -84,21 +110,11 @@ describe('a destination', () => {
         { name: 'first', storage: all.first },
       ],
     })
-    const readFrom: (string | undefined)[] = []
-    const adapter = withSource(all.source.adapter, (source) => ({
-      backup(request, ctx, until) {
-        readFrom.push(request.base?.previous.destination)
-        return source.backup(request, ctx, until)
-      },
-    }))
+    const { adapter, readFrom } = watchingBase(all)
     await following(
       { plan: { ...plan, adapter } },
       async (followed) => {
-        const log = async (): Promise<readonly string[] | undefined> => {
-          all.source.append('one more')
-          await followed.flush()
-          return (await newest({ plan }))?.destinations
-        }
+        const log = logger(all, plan, followed)
         expect(await log()).toEqual(['second', 'first'])
         all.second.restart([{ kind: 'error', when: ({ operation }) => operation === 'list' }])
         all.source.append('unlisted')
@@ -123,13 +139,7 @@ describe('a destination', () => {
         { name: 'first', storage: all.first },
       ],
     })
-    const readFrom: (string | undefined)[] = []
-    const adapter = withSource(all.source.adapter, (source) => ({
-      backup(request, ctx, until) {
-        readFrom.push(request.base?.previous.destination)
-        return source.backup(request, ctx, until)
-      },
-    }))
+    const { adapter, readFrom } = watchingBase(all)
     const events = await following(
       { plan: { ...plan, adapter } },
       async (followed) => {

@@ -58,17 +58,38 @@ function merged(logs: readonly MergeCandidate[], runs: ReturnType<typeof planMer
   return after
 }
 
+/** A log as it was made, the first one at minute 0. */
+const logAt = (minute: number, plainBytes: number): MergeCandidate => ({
+  id: `${minute}`,
+  level: 0,
+  thinned: false,
+  consistentAt: new Date(minute * MINUTE),
+  plainBytes,
+  canBeLast: true,
+})
+
+/** Logs that come one by one and are merged as planned: those that there are then, and the bytes that merging wrote. */
+function flowOf(limits: MergeSettings) {
+  let logs: MergeCandidate[] = []
+  let made = 0
+  const flow = {
+    written: 0,
+    add(plainBytes: number): readonly MergeCandidate[] {
+      logs.push(logAt(made++, plainBytes))
+      for (let runs = planMerges(logs, limits); runs.length > 0; runs = planMerges(logs, limits)) {
+        const inputs = new Set(runs.flatMap(({ ids }) => ids))
+        for (const log of logs) if (inputs.has(log.id)) flow.written += log.plainBytes
+        logs = merged(logs, runs)
+      }
+      return logs
+    },
+  }
+  return flow
+}
+
 describe('planMerges', () => {
   test('sixty small logs become one of the next level, and not one less does', () => {
-    const logs = (count: number): MergeCandidate[] =>
-      Array.from({ length: count }, (_, index) => ({
-        id: `${index}`,
-        level: 0,
-        thinned: false,
-        consistentAt: new Date(index * MINUTE),
-        plainBytes: 1,
-        canBeLast: true,
-      }))
+    const logs = (count: number) => Array.from({ length: count }, (_, index) => logAt(index, 1))
     const plan = { most: 60, mostBytes: 1000 }
     expect(planMerges(logs(59), plan)).toEqual([])
     expect(planMerges(logs(130), plan).map(({ ids, level }) => [ids.length, ids[0], level])).toEqual([
@@ -124,56 +145,30 @@ describe('planMerges', () => {
   })
 
   test('a steady flow stays few logs, and each byte is written once per level', () => {
-    const limits: MergeSettings = { most: 4, mostBytes: 1_000_000 }
-    let logs: MergeCandidate[] = []
-    let written = 0
+    const flow = flowOf({ most: 4, mostBytes: 1_000_000 })
     for (let minute = 0; minute < 1000; minute++) {
-      const at = new Date(minute * MINUTE)
-      logs.push({ id: `${minute}`, level: 0, thinned: false, consistentAt: at, plainBytes: 1, canBeLast: true })
-      for (let runs = planMerges(logs, limits); runs.length > 0; runs = planMerges(logs, limits)) {
-        written += runs.reduce((sum, { ids }) => {
-          const own = logs.filter(({ id }) => ids.includes(id))
-          return sum + own.reduce((bytes, one) => bytes + one.plainBytes, 0)
-        }, 0)
-        logs = merged(logs, runs)
-      }
       // Three of each of the five levels of a number below 1024 in base 4.
-      expect(logs.length).toBeLessThanOrEqual(15)
+      expect(flow.add(1).length).toBeLessThanOrEqual(15)
     }
-    expect(written).toBeLessThanOrEqual(4 * 1000)
+    expect(flow.written).toBeLessThanOrEqual(4 * 1000)
   })
 
   test('few large logs stay as they are: the bytes of a busy flow are written once more, not at each level', () => {
-    const limits: MergeSettings = { most: 60, mostBytes: 256 }
-    const flow = (count: number, plainBytes: number): { logs: MergeCandidate[]; written: number } => {
-      let logs: MergeCandidate[] = []
-      let written = 0
-      for (let second = 0; second < count; second++) {
-        const at = new Date(second * 1000)
-        logs.push({ id: `${second}`, level: 0, thinned: false, consistentAt: at, plainBytes, canBeLast: true })
-        for (let runs = planMerges(logs, limits); runs.length > 0; runs = planMerges(logs, limits)) {
-          logs = merged(logs, runs)
-          written += runs.reduce((sum, { ids }) => sum + ids.length * plainBytes, 0)
-        }
-      }
-      return { logs, written }
+    const after = (count: number, plainBytes: number) => {
+      const flow = flowOf({ most: 60, mostBytes: 256 })
+      let logs: readonly MergeCandidate[] = []
+      for (let n = 0; n < count; n++) logs = flow.add(plainBytes)
+      return { logs, written: flow.written }
     }
-    const busy = flow(600, 1.7)
+    const busy = after(600, 1.7)
     expect(busy.logs.map(({ level }) => level)).toEqual(new Array(10).fill(1))
     expect(busy.written).toBeCloseTo(600 * 1.7)
-    expect(flow(100, 30).logs.at(0)?.plainBytes).toBe(240)
-    expect(flow(100, 40)).toMatchObject({ logs: { length: 100 }, written: 0 })
+    expect(after(100, 30).logs.at(0)?.plainBytes).toBe(240)
+    expect(after(100, 40)).toMatchObject({ logs: { length: 100 }, written: 0 })
   })
 
   test('what is thinned becomes one also when there are few of them', () => {
-    const logs = Array.from({ length: 2 }, (_, index) => ({
-      id: `${index}`,
-      level: 1,
-      thinned: false,
-      consistentAt: new Date(index * MINUTE),
-      plainBytes: 100,
-      canBeLast: true,
-    }))
+    const logs = [0, 1].map((index) => ({ ...logAt(index, 100), level: 1 }))
     const thinBefore = new Date(10 * MINUTE)
     expect(planMerges(logs, { most: 60, mostBytes: 256 })).toEqual([])
     expect(planMerges(logs, { most: 60, mostBytes: 256, thinBefore })).toEqual([

@@ -246,17 +246,17 @@ describe('compressed logs', () => {
   })
 
   test('of which there is no room for a copy are compressed anew', async ({ place }) => {
-    const frames = new StoredFrames(place.temporary, PAGE_SIZE)
+    const frames = new StoredFrames(place.temporary, ZSTD, PAGE_SIZE)
     const { steps } = playHistory([commitOf(100, 1)])
     const [first, second] = [await storeLog(steps, [1]), await storeLog(steps, [1])]
     const noRoom = vi.spyOn(Spool.prototype, 'append').mockImplementation(() => {
       throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC', syscall: 'write' })
     })
-    frames.add(first.stored)
+    frames.takerFor(first.member)?.(first.stored)
     noRoom.mockRestore()
     await frames.endMember({ image: 0, count: 1, pageSize: PAGE_SIZE })
     expect(frames.at(0)).toBeUndefined()
-    frames.add(second.stored)
+    frames.takerFor(second.member)?.(second.stored)
     await frames.endMember({ image: 1, count: 1, pageSize: PAGE_SIZE })
     const found = frames.at(1)
     expect(found && frames.read(found).equals(second.frames[0] as Uint8Array)).toBe(true)

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import { BackupError, type Compression, freeFrame, type ManifestMember, type ReadyFrame } from '@taskflow-backup/core'
+import { BackupError, freeFrame, type ReadyFrame } from '@taskflow-backup/core'
 import { isHash } from '../changes/commits.ts'
 import { type ChangesIndex, readIndex, type Step } from '../changes/format.ts'
 import { gapsOf, isEmpty, resolutionOf } from '../changes/log-facts.ts'
@@ -27,13 +27,12 @@ export async function mergeChanges(
   const { logs, resolutionMs, after, file, temporaryDirectory, compression } = settings
   const incoming = new IncomingMembers(channel)
   const collected = new Collected(temporaryDirectory)
-  const frames = new StoredFrames(temporaryDirectory, leastFrameBytes)
+  const frames = new StoredFrames(temporaryDirectory, compression, leastFrameBytes)
   try {
     for (const member of logs) {
       await about(member, async () => {
-        const pieces = incoming.nextChanges(member, frames.add)
-        const pages = await collected.add(new PieceReader(pieces, member.plain.bytes))
-        await frames.endMember(isCompressed(member, compression) ? pages : undefined)
+        const pieces = incoming.nextChanges(member, frames.takerFor(member))
+        await frames.endMember(await collected.add(new PieceReader(pieces, member.plain.bytes)))
       })
     }
   } catch (error) {
@@ -57,10 +56,6 @@ export async function mergeChanges(
     gaps: gapsOf(index.steps, after),
   }
 }
-
-/** Whether frames of it can be taken as they are. */
-const isCompressed = ({ codecs }: ManifestMember, { algorithm, level }: Compression): boolean =>
-  algorithm === 'zstd' && codecs.length === 1 && codecs[0]?.name === 'zstd' && codecs[0].level === level
 
 async function* contentOf(
   start: Buffer | ReadyFrame,

@@ -1,4 +1,11 @@
-import { type Compression, compressFrame, type FramePlace, framesIn, type ReadyFrame } from '@taskflow-backup/core'
+import {
+  type Compression,
+  compressFrame,
+  type FramePlace,
+  framesIn,
+  type ManifestMember,
+  type ReadyFrame,
+} from '@taskflow-backup/core'
 import { type ChangesIndex, encodeIndex } from '../changes/format.ts'
 import { Spool } from './spool.ts'
 
@@ -28,6 +35,7 @@ export async function indexPiece(
 
 /** The members of logs as they are stored, by whose frames most of what is merged need not be compressed again. */
 export class StoredFrames {
+  readonly #compression: Compression
   readonly #leastBytes: number
   readonly #spool: Spool
   /** By the image of the first page. */
@@ -36,17 +44,25 @@ export class StoredFrames {
   #begin = 0
   #isFull = false
 
-  constructor(temporaryDirectory: string, leastFrameBytes = LEAST_FRAME_BYTES) {
+  /** `compression`: that of what they are taken for. */
+  constructor(temporaryDirectory: string, compression: Compression, leastFrameBytes = LEAST_FRAME_BYTES) {
+    this.#compression = compression
     this.#leastBytes = leastFrameBytes
     this.#spool = new Spool(temporaryDirectory)
   }
 
-  /** Takes stored bytes of the next member. */
-  readonly add = (bytes: Buffer): void => {
-    try {
-      if (!this.#isFull) this.#spool.append(bytes)
-    } catch {
-      this.#isFull = true // then they are compressed anew
+  /** Takes the stored bytes of the next member; `undefined` where no frame of it can be taken as it is. */
+  takerFor({ codecs, plain }: ManifestMember): ((bytes: Buffer) => void) | undefined {
+    const { algorithm, level } = this.#compression
+    const [codec] = codecs
+    const isSame = algorithm === 'zstd' && codecs.length === 1 && codec?.name === algorithm && codec.level === level
+    if (!isSame || plain.bytes < this.#leastBytes) return undefined
+    return (bytes) => {
+      try {
+        if (!this.#isFull) this.#spool.append(bytes)
+      } catch {
+        this.#isFull = true // then they are compressed anew
+      }
     }
   }
 
